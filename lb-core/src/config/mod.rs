@@ -1,0 +1,109 @@
+//! The configuration: what the file, the environment and the flags say, validated.
+//!
+//! A [`Config`] that exists is right: names are unique, families match, durations are sane. Reading is done by the
+//! caller; this module works on text.
+
+mod address;
+mod duration;
+mod error;
+mod load;
+mod overlay;
+mod path;
+mod position;
+mod problem;
+mod raw;
+mod schema;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use crate::{
+    hosts::Entry,
+    model::{DataplaneKind, Hostname, OnAllDown, OnDown, Policy, Prefer, Scope, ServiceName},
+    probe::HealthCheck,
+};
+
+pub use address::AddressError;
+pub use duration::{ConfigDuration, DurationError};
+pub use error::{ConfigError, ConfigErrors, MAX_ERRORS, Position};
+pub use load::{MAX_FILE_BYTES, load};
+pub use overlay::{DEFAULT_SERVICE, Overrides};
+pub use problem::{Problem, YamlFeature};
+
+/// The whole configuration of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The dataplane to use; `None`: the first that the host supports.
+    pub dataplane: Option<DataplaneKind>,
+    /// Whose connections are balanced.
+    pub scope: Scope,
+    /// The cgroup whose processes are served; `None`: the root of the cgroup-v2 hierarchy.
+    pub cgroup: Option<PathBuf>,
+    /// Where programs, links and maps are pinned.
+    pub bpffs: PathBuf,
+    /// Where the operator's intent and the last known backends are kept.
+    pub state_dir: PathBuf,
+    /// The hosts file.
+    pub hosts: HostsConfig,
+    /// The admin API's unix socket.
+    pub admin_socket: PathBuf,
+    /// Where metrics and the status page are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// The services, in the order of the file.
+    pub services: Vec<ServiceConfig>,
+}
+
+/// The hosts file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostsConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether the agent keeps its block in it.
+    pub manage: bool,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Its name, unique.
+    pub name: ServiceName,
+    /// Its virtual address, unique. The port is never 0, the address never unspecified.
+    pub vip: SocketAddr,
+    /// The name in the hosts file; `None`: no entry.
+    pub hostname: Option<Hostname>,
+    /// How a backend is chosen.
+    pub policy: Policy,
+    /// Whether the node's own backend goes first.
+    pub prefer: Prefer,
+    /// 1 to [`crate::model::MAX_BACKENDS`] backends, of the VIP's family, none equal to a VIP, none twice.
+    pub backends: Vec<BackendConfig>,
+    /// How they are checked. A `deadAfter` that is not written is 4s, or `fall * interval` where that is
+    /// shorter: a config with quicker probes means a quicker verdict. It is never below `timeout`.
+    pub health: HealthCheck,
+    /// What happens to the connections of a dead backend.
+    pub on_down: OnDown,
+    /// Who serves when none is up.
+    pub on_all_down: OnAllDown,
+}
+
+/// One backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendConfig {
+    /// Its real address. The port is never 0.
+    pub address: SocketAddr,
+    /// Its share, relative to the others; 0: no new connections.
+    pub weight: u16,
+}
+
+impl Config {
+    /// What the hosts file should say: one entry for each service that has a host name.
+    pub fn hosts_entries(&self) -> Vec<Entry> {
+        let entry = |s: &ServiceConfig| {
+            Some(Entry { address: s.vip.ip(), hostname: s.hostname.as_ref()?.to_string() })
+        };
+        self.services.iter().filter_map(entry).collect()
+    }
+}

@@ -1,0 +1,140 @@
+use super::*;
+use crate::{
+    config::{DEFAULT_SERVICE, Problem},
+    model::{Policy, Scope},
+    probe::CheckKind,
+};
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn one_service() -> Overrides {
+    Overrides {
+        vip: some("10.103.97.2:6443"),
+        backends: vec!["192.168.0.2:6443".to_owned(), "192.168.0.3:6443".to_owned()],
+        ..Overrides::default()
+    }
+}
+
+/// What people see about flags on top of a file, or without one.
+fn flag_complaints(file: Option<&str>, flags: &Overrides) -> String {
+    load(file.map(|text| ("lb.yaml", text)), flags).unwrap_err().to_string()
+}
+
+#[test]
+fn flags_alone_make_a_service() {
+    let flags = Overrides { hostname: some("apiserver.cluster.local"), ..one_service() };
+    let config = load(None, &flags).unwrap();
+    let text = "services:
+- name: apiserver
+  vip: 10.103.97.2:6443
+  hostname: apiserver.cluster.local
+  backends: [192.168.0.2:6443, 192.168.0.3:6443]
+";
+    assert_eq!(config, load_text(text).unwrap());
+    assert_eq!(config.services[0].name.as_str(), DEFAULT_SERVICE);
+    assert_eq!(load(Some(("lb.yaml", "scope: node\n")), &flags).unwrap().services, config.services);
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let file = "scope: host
+metrics: {listen: 127.0.0.1:1}
+services:
+- {name: mine, vip: 10.0.0.1:1, policy: random, backends: [10.0.0.2:1], health: {fall: 9, rise: 9}}
+";
+    let flags = Overrides {
+        scope: some("node"),
+        metrics_listen: some("off"),
+        hosts_manage: Some(false),
+        policy: some("round-robin"),
+        health_type: some("http"),
+        health_path: some("/x"),
+        health_expect: vec![204],
+        interval: some("1h"),
+        timeout: some("2s"),
+        fall: Some(5),
+        heartbeat: some("off"),
+        ..one_service()
+    };
+    let config = load(Some(("lb.yaml", file)), &flags).unwrap();
+    assert_eq!((config.scope, config.metrics, config.hosts.manage), (Scope::Node, None, false));
+    let service = &config.services[0];
+    assert_eq!((service.name.as_str(), service.policy), ("mine", Policy::RoundRobin));
+    assert_eq!((service.vip.to_string().as_str(), service.backends.len()), ("10.103.97.2:6443", 2));
+    let CheckKind::Http(http) = &service.health.kind else { panic!("http was asked for") };
+    assert_eq!((http.path.as_str(), http.expect.as_slice()), ("/x", [204].as_slice()));
+    assert_eq!((service.health.fall.get(), service.health.rise.get()), (5, 9));
+    assert_eq!(service.health.heartbeat, None);
+}
+
+#[test]
+fn a_bad_flag_is_named_without_a_line() {
+    let backends = vec!["192.168.0.2:6443".to_owned(), "192.168.0.3".to_owned()];
+    for (flags, wanted) in [
+        (
+            Overrides { backends: backends.clone(), ..one_service() },
+            "--backend[1]: \"192.168.0.3\" has no port (hint: write 192.168.0.3:6443)",
+        ),
+        (Overrides { backends: Vec::new(), ..one_service() }, "--backend: no backend"),
+        (Overrides { vip: None, ..one_service() }, "--vip: missing"),
+        (Overrides { vip: some("[::1]:0"), ..one_service() }, "--vip: port 0"),
+        (
+            Overrides { vip: some("192.168.0.3:6443"), ..one_service() },
+            "--backend[1]: backend 192.168.0.3:6443 is the",
+        ),
+        (Overrides { policy: some("x"), ..one_service() }, "--policy: \"x\" is none of"),
+        (Overrides { bpffs: some("x"), ..one_service() }, "--bpffs: \"x\" is not an absolute path"),
+        (Overrides { hosts_path: some("x"), ..one_service() }, "--hosts-path: \"x\" is not"),
+        (Overrides { admin_socket: some("x"), ..one_service() }, "--admin-socket: \"x\" is not"),
+        (Overrides { interval: some("100ms"), ..one_service() }, "--interval: timeout 1s is longer than"),
+        (Overrides { health_expect: vec![99], ..one_service() }, "--health-expect: 99 is not in"),
+        (Overrides { fall: Some(0), ..one_service() }, "--fall: 0 is not in"),
+        (Overrides { dead_after: some("1ms"), ..one_service() }, "--dead-after: 1ms is shorter than"),
+    ] {
+        for file in [None, Some(LEAST)] {
+            // With a file, what a flag does not say is there.
+            if file.is_some() && (wanted.contains("no backend") || wanted.contains("missing")) {
+                continue;
+            }
+            let seen = flag_complaints(file, &flags);
+            assert!(seen.starts_with(wanted), "wanted {wanted}\nseen   {seen}");
+            assert_eq!(seen.lines().count(), 1, "one mistake is one line: {seen}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_for_one_service_does_not_choose_among_several() {
+    let file = format!("{LEAST}- {{name: b, vip: 10.0.0.1:1, backends: [10.0.0.2:1]}}\n");
+    let flags = Overrides { hostname: some("a.b"), ..Overrides::default() };
+    let errors = load(Some(("lb.yaml", &file)), &flags).unwrap_err();
+    assert_eq!(errors.errors[0].problem, Problem::WhichService { services: 2 });
+    assert_eq!(
+        errors.to_string(),
+        "--hostname: describes one service, but the config file has 2 (hint: change the service in the file)"
+    );
+    let global = Overrides { scope: some("node"), ..Overrides::default() };
+    assert!(load(Some(("lb.yaml", &file)), &global).is_ok(), "a flag for the whole agent is no such choice");
+}
+
+#[test]
+fn a_mistake_in_the_file_that_a_flag_replaces_is_none() {
+    let file = LEAST.replace("10.103.97.2:6443", "nonsense");
+    assert!(load(Some(("lb.yaml", &file)), &one_service()).is_ok());
+}
+
+#[test]
+fn mistakes_of_the_file_come_before_those_of_flags() {
+    let flags = Overrides { scope: some("x"), ..Overrides::default() };
+    let seen = flag_complaints(Some(&LEAST.replace("6443", "0")), &flags);
+    let lines: Vec<_> = seen.lines().collect();
+    assert!(lines[0].starts_with("lb.yaml:3:8: services[0].vip"), "{seen}");
+    assert!(lines[2].starts_with("--scope: "), "{seen}");
+}
+
+#[test]
+fn nothing_at_all_is_no_service() {
+    assert!(flag_complaints(None, &Overrides::default()).starts_with("services: no service (hint: "));
+}

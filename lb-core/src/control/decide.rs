@@ -1,0 +1,76 @@
+//! From verdicts to what the kernel should hold.
+
+use std::sync::Arc;
+
+use super::{Controller, Effect, Pair, Tracked};
+use crate::{
+    config::ServiceConfig,
+    desired::{Candidate, DesiredBackend, DesiredService, DesiredState, ends_connections, serving},
+    model::{Admin, BackendKey},
+};
+
+impl Controller {
+    /// Who serves, and whose connections are ended. Programs the kernel when that changed.
+    pub(super) fn decide(&mut self, effects: &mut Vec<Effect>) {
+        let config = self.config.clone();
+        let mut services = Vec::with_capacity(config.services.len());
+        let mut evict = Vec::new();
+        for service in &config.services {
+            services.push(self.decide_service(service, &mut evict));
+        }
+        let desired = DesiredState { services };
+        let changed = self.programmed.as_deref() != Some(&desired);
+        if changed || !evict.is_empty() {
+            let desired = Arc::new(desired);
+            self.programmed = Some(desired.clone());
+            effects.push(Effect::Program { desired, evict });
+        }
+    }
+
+    fn decide_service(&mut self, service: &ServiceConfig, evict: &mut Vec<Pair>) -> DesiredService {
+        let keys: Vec<_> = self.of_service(service).map(|(key, _)| key.clone()).collect();
+        let candidates: Vec<_> = keys.iter().filter_map(|key| self.candidate(key)).collect();
+        let standings = serving(&candidates, service.prefer, service.on_all_down);
+        let mut serving = Vec::new();
+        for ((key, candidate), standing) in keys.iter().zip(&candidates).zip(standings) {
+            let Some(tracked) = self.backends.get_mut(key) else { continue };
+            tracked.standing = standing;
+            if standing.is_serving() {
+                serving.push(DesiredBackend { address: key.address, weight: u32::from(candidate.weight) });
+            }
+            let ends = ends_connections(candidate, standing, service.on_down);
+            if ends && !tracked.ended {
+                evict.push((service.vip, key.address));
+            }
+            tracked.ended = ends;
+        }
+        let members = keys.into_iter().map(|key| key.address).collect();
+        DesiredService {
+            name: service.name.clone(),
+            vip: service.vip,
+            policy: service.policy,
+            serving,
+            members,
+        }
+    }
+
+    fn candidate(&self, key: &BackendKey) -> Option<Candidate> {
+        let tracked = self.backends.get(key)?;
+        let Tracked { member, machine, .. } = tracked;
+        let admin = match (tracked.leaving, member.admin) {
+            (false, admin) | (true, admin @ Admin::Disabled) => admin,
+            (true, Admin::Active | Admin::Draining) => Admin::Draining,
+        };
+        Some(Candidate {
+            address: key.address,
+            weight: member.weight,
+            admin,
+            health: machine.health(),
+            adopted: machine.is_adopted(),
+            ever_up: machine.ever_up() || self.state.get(key).last_up.is_some(),
+            accepts_tcp: machine.accepts_tcp(),
+            trusted: machine.trusted(),
+            local: self.is_local(key.address),
+        })
+    }
+}

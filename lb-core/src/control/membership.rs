@@ -1,0 +1,135 @@
+//! Who belongs to a service: what the config says, changed by what an operator did since.
+
+use std::net::SocketAddr;
+
+use crate::{
+    config::{Config, ServiceConfig},
+    model::{Admin, BackendKey, Source},
+    state::{RuntimeChange, State},
+};
+
+/// One backend that belongs to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its real address.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: u16,
+    /// Where it comes from.
+    pub source: Source,
+    /// The operator's intent.
+    pub admin: Admin,
+}
+
+/// The members of a service, in the order of the config, then those added at run time.
+pub fn members(service: &ServiceConfig, state: &State) -> Vec<Member> {
+    let kept = |address| state.get(&BackendKey { service: service.name.clone(), address });
+    let configured = service.backends.iter().filter_map(|backend| {
+        let kept = kept(backend.address);
+        let weight = match kept.runtime {
+            Some(change) if change.config == Some(backend.weight) => change.weight?,
+            Some(_) | None => backend.weight,
+        };
+        Some(Member { address: backend.address, weight, source: Source::Config, admin: kept.admin })
+    });
+    let added = state.services.get(&service.name).into_iter().flatten().filter_map(|(address, kept)| {
+        match kept.runtime {
+            Some(RuntimeChange { weight: Some(weight), config: None })
+                if configured_weight(service, *address).is_none() =>
+            {
+                Some(Member { address: *address, weight, source: Source::Runtime, admin: kept.admin })
+            }
+            Some(_) | None => None,
+        }
+    });
+    configured.chain(added).collect()
+}
+
+/// The weight that the config gives a backend; `None`: it does not name it.
+pub fn configured_weight(service: &ServiceConfig, address: SocketAddr) -> Option<u16> {
+    service.backends.iter().find(|b| b.address == address).map(|b| b.weight)
+}
+
+/// What is kept, without what the config has overruled and without what nobody names any more: an intent for a
+/// backend that left must not wait for it to come back.
+pub fn prune(config: &Config, state: &State) -> State {
+    let mut pruned = State::default();
+    for service in &config.services {
+        for (address, kept) in state.services.get(&service.name).into_iter().flatten() {
+            let configured = configured_weight(service, *address);
+            let mut kept = *kept;
+            kept.runtime = kept.runtime.filter(|change| change.config == configured);
+            if configured.is_some() || kept.runtime.is_some() {
+                pruned.set(&BackendKey { service: service.name.clone(), address: *address }, kept);
+            }
+        }
+    }
+    pruned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{self, Overrides},
+        state::BackendState,
+    };
+
+    fn config(backends: &str) -> Config {
+        let text =
+            format!("services: [{{name: apiserver, vip: '10.103.97.2:6443', backends: [{backends}]}}]");
+        config::load(Some(("test", &text)), &Overrides::default()).unwrap()
+    }
+
+    fn key(address: &str) -> BackendKey {
+        BackendKey { service: "apiserver".parse().unwrap(), address: address.parse().unwrap() }
+    }
+
+    fn kept(address: &str, runtime: Option<RuntimeChange>, admin: Admin) -> State {
+        let mut state = State::default();
+        state.set(&key(address), BackendState { admin, runtime, last_up: None });
+        state
+    }
+
+    fn named(config: &Config, state: &State) -> Vec<(String, u16, Source)> {
+        let members = members(&config.services[0], state);
+        members.iter().map(|m| (m.address.to_string(), m.weight, m.source)).collect()
+    }
+
+    const ONE: &str = "'10.0.0.1:6443'";
+
+    #[test]
+    fn a_backend_added_at_run_time_comes_after_the_configs() {
+        let change = RuntimeChange { weight: Some(3), config: None };
+        let state = kept("10.0.0.9:6443", Some(change), Admin::Active);
+        assert_eq!(
+            named(&config(ONE), &state),
+            [("10.0.0.1:6443".into(), 1, Source::Config), ("10.0.0.9:6443".into(), 3, Source::Runtime)]
+        );
+    }
+
+    #[test]
+    fn a_removal_holds_until_the_config_changes_that_backend() {
+        let change = RuntimeChange { weight: None, config: Some(1) };
+        let state = kept("10.0.0.1:6443", Some(change), Admin::Active);
+        assert_eq!(named(&config(ONE), &state), []);
+        let changed = config("{address: '10.0.0.1:6443', weight: 2}");
+        assert_eq!(named(&changed, &state), [("10.0.0.1:6443".into(), 2, Source::Config)]);
+        assert_eq!(prune(&changed, &state), State::default());
+    }
+
+    #[test]
+    fn an_addition_ends_when_the_config_names_the_backend() {
+        let change = RuntimeChange { weight: Some(7), config: None };
+        let state = kept("10.0.0.1:6443", Some(change), Admin::Active);
+        assert_eq!(named(&config(ONE), &state), [("10.0.0.1:6443".into(), 1, Source::Config)]);
+    }
+
+    #[test]
+    fn an_intent_goes_with_its_backend() {
+        let state = kept("10.0.0.2:6443", None, Admin::Disabled);
+        assert_eq!(prune(&config(ONE), &state), State::default());
+        let state = kept("10.0.0.1:6443", None, Admin::Disabled);
+        assert_eq!(prune(&config(ONE), &state), state);
+    }
+}

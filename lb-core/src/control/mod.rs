@@ -1,0 +1,221 @@
+//! The agent's mind: one event in, the effects out. It keeps what cannot be observed anew at any time: the verdicts
+//! on the backends and the operator's intent.
+
+mod decide;
+mod event;
+pub mod membership;
+mod operate;
+mod report;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+pub use event::{Effect, Event, Now, Pair};
+
+use self::membership::Member;
+use crate::{
+    config::{Config, ServiceConfig},
+    desired::{DesiredState, Standing},
+    health::{Machine, Transition},
+    model::{BackendKey, Health},
+    probe::{ProbeOutcome, ProbeTarget},
+    state::State,
+    view::TransitionView,
+};
+
+/// How many transitions `lbctl status` can show.
+const MAX_TRANSITIONS: usize = 50;
+
+/// What the kernel held when the agent began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Backends that took new connections.
+    pub serving: BTreeSet<Pair>,
+    /// Established connections of each pair.
+    pub active: BTreeMap<Pair, u64>,
+}
+
+/// The agent's mind.
+pub struct Controller {
+    config: Arc<Config>,
+    state: State,
+    addresses: BTreeSet<IpAddr>,
+    backends: BTreeMap<BackendKey, Tracked>,
+    programmed: Option<Arc<DesiredState>>,
+    transitions: VecDeque<TransitionView>,
+    attempts: u64,
+    random: fastrand::Rng,
+}
+
+/// A backend and what is known about it.
+struct Tracked {
+    member: Member,
+    /// It left the service, but connections still hang on it: it is watched until the last one is gone.
+    leaving: bool,
+    machine: Machine,
+    target: ProbeTarget,
+    attempt: u64,
+    standing: Standing,
+    /// Its connections were ended, and it would be in vain to do it again.
+    ended: bool,
+}
+
+impl Controller {
+    /// Begins, with what was kept and what the kernel still holds. The effects set everything in motion.
+    pub fn new(
+        config: Arc<Config>,
+        state: &State,
+        adopted: &Adopted,
+        addresses: BTreeSet<IpAddr>,
+        now: Now,
+        seed: u64,
+    ) -> (Self, Vec<Effect>) {
+        let mut this = Self {
+            state: membership::prune(&config, state),
+            config,
+            addresses,
+            backends: BTreeMap::new(),
+            programmed: None,
+            transitions: VecDeque::new(),
+            attempts: 0,
+            random: fastrand::Rng::with_seed(seed),
+        };
+        let mut effects = Vec::new();
+        this.track_members(now, adopted, &mut effects);
+        effects.push(Effect::Hosts(this.config.hosts_entries()));
+        effects.push(Effect::Persist(this.state.clone()));
+        this.probe_due(now, &mut effects);
+        this.decide(&mut effects);
+        (this, effects)
+    }
+
+    /// Takes one event.
+    pub fn handle(&mut self, now: Now, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Probed { key, attempt, outcome } => {
+                self.probed(now, &key, attempt, &outcome, &mut effects)
+            }
+            Event::ConnectionLost { key, why } => {
+                if let Some(tracked) = self.backends.get_mut(&key) {
+                    tracked.machine.connection_lost(now.instant, &why);
+                }
+            }
+            Event::Reloaded(config) => self.reload(now, config, &mut effects),
+            Event::Operator { request, ticket } => {
+                let result = Box::new(self.operate(now, &request, &mut effects));
+                effects.push(Effect::Answer { ticket, result });
+            }
+            Event::Addresses(addresses) => self.addresses = addresses,
+            Event::Counted(active) => self.forget_those_who_left(&active, &mut effects),
+        }
+        self.expire(now, &mut effects);
+        self.probe_due(now, &mut effects);
+        self.decide(&mut effects);
+        effects
+    }
+
+    /// When [`Event::Tick`] should come, if nothing else does before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let of = |t: &Tracked| [t.machine.next_probe(), t.machine.verdict_due()];
+        self.backends.values().flat_map(of).flatten().min()
+    }
+
+    /// Whether every backend got its first verdict.
+    pub fn is_settled(&self) -> bool {
+        self.backends.values().all(|t| t.machine.health() != Health::Unknown)
+    }
+
+    /// Whether every service has a backend that is up.
+    pub fn all_services_up(&self) -> bool {
+        let up = |s: &ServiceConfig| {
+            self.of_service(s).any(|(_, t)| t.standing.is_serving() && t.machine.health() == Health::Up)
+        };
+        self.config.services.iter().all(up)
+    }
+
+    fn of_service(&self, service: &ServiceConfig) -> impl Iterator<Item = (&BackendKey, &Tracked)> {
+        self.backends.iter().filter(move |(key, _)| key.service == service.name)
+    }
+
+    fn reload(&mut self, now: Now, config: Arc<Config>, effects: &mut Vec<Effect>) {
+        self.config = config;
+        self.state = membership::prune(&self.config, &self.state);
+        self.track_members(now, &Adopted::default(), effects);
+        effects.push(Effect::Hosts(self.config.hosts_entries()));
+        effects.push(Effect::Persist(self.state.clone()));
+    }
+
+    fn probed(
+        &mut self,
+        now: Now,
+        key: &BackendKey,
+        attempt: u64,
+        outcome: &ProbeOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(tracked) = self.backends.get_mut(key).filter(|t| t.attempt == attempt) else {
+            return;
+        };
+        if let Some(transition) = tracked.machine.probed(now.instant, outcome) {
+            self.announce(now, key, transition, effects);
+        }
+    }
+
+    fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let expired = |(key, tracked): (&BackendKey, &mut Tracked)| {
+            Some((key.clone(), tracked.machine.expire(now.instant)?))
+        };
+        for (key, transition) in self.backends.iter_mut().filter_map(expired).collect::<Vec<_>>() {
+            self.announce(now, &key, transition, effects);
+        }
+    }
+
+    fn announce(&mut self, now: Now, key: &BackendKey, transition: Transition, effects: &mut Vec<Effect>) {
+        if transition.to == Health::Up {
+            let mut kept = self.state.get(key);
+            kept.last_up = Some(now.wall);
+            self.state.set(key, kept);
+            effects.push(Effect::Persist(self.state.clone()));
+        }
+        let view = TransitionView {
+            at: now.wall,
+            service: key.service.clone(),
+            address: key.address,
+            from: transition.from,
+            to: transition.to,
+            reason: (transition.to != Health::Up).then_some(transition.reason),
+        };
+        self.transitions.truncate(MAX_TRANSITIONS - 1);
+        self.transitions.push_front(view.clone());
+        effects.push(Effect::Announce(view));
+    }
+
+    /// Where one is due, those that may join it are probed along.
+    fn probe_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let is_due = |t: &Tracked| t.machine.next_probe().is_some_and(|at| at <= now.instant);
+        if !self.backends.values().any(is_due) {
+            return;
+        }
+        for (key, tracked) in &mut self.backends {
+            if tracked.machine.may_join(now.instant) {
+                self.attempts += 1;
+                tracked.attempt = self.attempts;
+                tracked.machine.probe_started(now.instant);
+                effects.push(Effect::Probe { key: key.clone(), attempt: self.attempts });
+            }
+        }
+    }
+
+    fn is_local(&self, address: SocketAddr) -> bool {
+        self.addresses.contains(&address.ip())
+    }
+}

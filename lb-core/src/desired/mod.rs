@@ -1,0 +1,44 @@
+//! What the kernel should do: which backends of each service take new connections, and with which share.
+//!
+//! A [`DesiredState`] says it without a word about any dataplane. Who serves is decided in one place, [`serving`].
+
+mod serving;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+pub use serving::{Candidate, OutWhy, ServingWhy, Standing, ends_connections, serving};
+
+use crate::model::{Policy, ServiceName};
+
+/// What the dataplane should hold.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DesiredState {
+    /// Every service.
+    pub services: Vec<DesiredService>,
+}
+
+/// One service as the dataplane should hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredService {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its virtual address.
+    pub vip: SocketAddr,
+    /// How a backend is chosen.
+    pub policy: Policy,
+    /// Those that take new connections; when empty, connects fail at once.
+    pub serving: Vec<DesiredBackend>,
+    /// All known backends, serving or not: their counters are kept.
+    pub members: Vec<SocketAddr>,
+}
+
+/// One backend that takes new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredBackend {
+    /// Its real address.
+    pub address: SocketAddr,
+    /// Its share, relative to the others. Never 0.
+    pub weight: u32,
+}
