@@ -1,0 +1,152 @@
+//! The maps of the socket dataplane.
+//!
+//! ```text
+//! VIPS      hash   Endpoint -> u32 slot           written when a service comes or goes
+//! SERVICES  array  slot -> Service                `active` says which of two sets is in force
+//! SETS      array  2 * slot + active -> Set       the serving backends; never written while in force
+//! BACKENDS  array  Member::backend -> Backend     where it listens, and what was counted
+//! SETTINGS  array  0 -> Settings
+//! TRACKS    socket storage -> Track               what a socket was connected to
+//! ```
+//! A service is replaced by writing the set that is not in force and then flipping `active` with one 64-bit store:
+//! a program sees the old set or the new one. Before a set, a slot or a backend record is written again, user space
+//! waits for an RCU grace period, so that no program still reads it.
+
+use crate::Endpoint;
+
+/// The version of everything in this file, part of the path under which the maps are pinned. A change of any
+/// layout or meaning gets a new number.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Slots for services.
+pub const MAX_SERVICES: u32 = 64;
+/// Backends in one set.
+pub const MAX_MEMBERS: usize = 64;
+/// Backend records: a full set for each service.
+pub const MAX_BACKENDS: u32 = MAX_SERVICES * MAX_MEMBERS as u32;
+/// The slot that [`Settings`]' proof address maps to: a connect to it is recorded and refused.
+pub const PROOF_SLOT: u32 = u32::MAX;
+
+/// [`Set::policy`]: by chance.
+pub const POLICY_RANDOM: u32 = 0;
+/// [`Set::policy`]: in turn.
+pub const POLICY_ROUND_ROBIN: u32 = 1;
+
+/// The longest service name: an RFC 1123 label.
+pub const NAME_LENGTH: usize = 63;
+
+/// A service. All zero: a free slot.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Service {
+    /// The virtual address.
+    pub vip: Endpoint,
+    /// Which of the two sets is in force: 0 or 1.
+    pub active: u64,
+    /// How often a backend was chosen in turn.
+    pub turn: u64,
+    /// The name's length, then the name: so that the kernel's state explains itself without the agent.
+    pub name: [u8; NAME_LENGTH + 1],
+}
+
+/// The backends that serve.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Set {
+    /// How many members count; 0: connects are refused.
+    pub count: u32,
+    /// How one is chosen.
+    pub policy: u32,
+    /// The sum of the weights.
+    pub total: u32,
+    /// For [`POLICY_ROUND_ROBIN`]: the step, coprime with `total`, that spreads a backend's turns over the round.
+    pub stride: u32,
+    /// In rising order of `upto`; those that do not count have `upto == u32::MAX`.
+    pub members: [Member; MAX_MEMBERS],
+}
+
+/// One backend of a set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The index in `BACKENDS`.
+    pub backend: u32,
+    /// The sum of the weights of this member and all before it.
+    pub upto: u32,
+}
+
+/// One backend of one service, in a set or not.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The service's slot.
+    pub slot: u32,
+    /// 0: a free record; 1: in use.
+    pub used: u32,
+    /// Connects sent to it, ever.
+    pub total: u64,
+    /// Connects that it refused, ever.
+    pub refused: u64,
+    /// Connections established now.
+    pub active: u64,
+    /// Reserved, zero.
+    pub reserved: u64,
+}
+
+/// What the programs need to know, and what they report.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Only sockets of the network namespace with this cookie are served; 0: all.
+    pub netns_cookie: u64,
+    /// The cookie of the namespace from which the proof address was last dialled.
+    pub proof_cookie: u64,
+    /// How often the proof address was dialled through `connect4`.
+    pub proofs4: u64,
+    /// How often the proof address was dialled through `connect6`.
+    pub proofs6: u64,
+    /// Connects that could not be tracked for want of memory; they were balanced all the same.
+    pub untracked: u64,
+}
+
+/// What a socket was connected to. Lives and dies with the socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    /// What the program asked for.
+    pub vip: Endpoint,
+    /// What it got.
+    pub backend: Endpoint,
+    /// The index in `BACKENDS`.
+    pub index: u32,
+    /// A `TRACK_` constant.
+    pub state: u32,
+}
+
+/// [`Track::state`]: connect() was called.
+pub const TRACK_CONNECTING: u32 = 0;
+/// [`Track::state`]: the connection was established, and is counted in [`Backend::active`].
+pub const TRACK_ESTABLISHED: u32 = 1;
+/// [`Track::state`]: the connection is over.
+pub const TRACK_CLOSED: u32 = 2;
+
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "marker trait for plain data")]
+// SAFETY: repr(C), integers only, no padding, any bit pattern is valid.
+unsafe impl aya::Pod for Endpoint {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_layout_has_padding() {
+        assert_eq!(size_of::<Endpoint>(), 24);
+        assert_eq!(size_of::<Service>(), 24 + 8 + 8 + 64);
+        assert_eq!(size_of::<Set>(), 16 + 8 * MAX_MEMBERS);
+        assert_eq!(size_of::<Backend>(), 24 + 8 + 4 * 8);
+        assert_eq!(size_of::<Track>(), 24 + 24 + 8);
+    }
+}

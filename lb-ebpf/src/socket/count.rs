@@ -1,0 +1,89 @@
+//! The life of a connection, as far as it is counted: established, refused, closed.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB,
+    },
+    helpers::generated::bpf_sk_storage_get,
+    programs::SockOpsContext,
+};
+use lb_common::socket::{TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, Track};
+
+use crate::{
+    maps::{BACKENDS, TRACKS},
+    translate::add,
+};
+
+/// `BPF_TCP_CLOSE`, include/uapi/linux/bpf.h.
+const TCP_CLOSE: u32 = 7;
+
+/// Takes one event of a socket. Sockets that we did not connect have no record and cost one lookup.
+#[inline(always)]
+pub fn follow(ctx: &SockOpsContext) {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            if record(ctx).is_some() {
+                let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
+                // A socket that cannot be followed is balanced all the same; it only is not counted.
+                let _ = ctx.set_cb_flags(flags as i32);
+            }
+        }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            if let Some(track) = record(ctx) {
+                established(track);
+            }
+        }
+        BPF_SOCK_OPS_STATE_CB => {
+            if ctx.arg(1) == TCP_CLOSE
+                && let Some(track) = record(ctx)
+            {
+                closed(ctx, track);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn record(ctx: &SockOpsContext) -> Option<&'static mut Track> {
+    // SAFETY: the verifier vouches for the context; a null socket is refused by the check below, as it demands.
+    unsafe {
+        let sk = (*ctx.ops).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return None;
+        }
+        let map = (&raw const TRACKS).cast_mut().cast();
+        bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0).cast::<Track>().as_mut()
+    }
+}
+
+#[inline(always)]
+fn established(track: &mut Track) {
+    if track.state != TRACK_CONNECTING {
+        return;
+    }
+    track.state = TRACK_ESTABLISHED;
+    if let Some(backend) = BACKENDS.get_ptr_mut(track.index) {
+        // SAFETY: a pointer that the lookup returned.
+        unsafe { add(&raw mut (*backend).active, 1) };
+    }
+}
+
+#[inline(always)]
+fn closed(ctx: &SockOpsContext, track: &mut Track) {
+    let state = track.state;
+    track.state = TRACK_CLOSED;
+    let Some(backend) = BACKENDS.get_ptr_mut(track.index) else {
+        return;
+    };
+    // SAFETY: a pointer that the lookup returned; the verifier vouches for the context.
+    unsafe {
+        if state == TRACK_ESTABLISHED {
+            add(&raw mut (*backend).active, u64::MAX);
+        } else if state == TRACK_CONNECTING && (*ctx.ops).segs_in == 1 {
+            // Exactly one segment came in, and it closed the socket: a RST. A give-up has none.
+            add(&raw mut (*backend).refused, 1);
+        }
+    }
+}

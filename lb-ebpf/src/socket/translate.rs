@@ -1,0 +1,171 @@
+//! The decision: where does this connect() go?
+
+use core::{arch::asm, ptr};
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_prandom_u32},
+    programs::SockAddrContext,
+};
+use lb_common::{
+    Endpoint,
+    socket::{Backend, MAX_MEMBERS, POLICY_ROUND_ROBIN, PROOF_SLOT, Service, Set, Settings},
+};
+
+use crate::{
+    maps::{BACKENDS, SERVICES, SETS, SETTINGS, VIPS},
+    track,
+};
+
+/// `SOCK_STREAM`, socket(2).
+const SOCK_STREAM: u32 = 1;
+/// `IPPROTO_TCP`, ip(7).
+const IPPROTO_TCP: u32 = 6;
+
+/// Which hook asks.
+#[derive(Clone, Copy)]
+pub enum Hook {
+    /// `BPF_CGROUP_INET4_CONNECT`.
+    Connect4,
+    /// `BPF_CGROUP_INET6_CONNECT`.
+    Connect6,
+}
+
+/// What becomes of a connect().
+pub enum Verdict {
+    /// None of our business.
+    Untouched,
+    /// The agent's proof that the hook is effective.
+    Recorded,
+    /// A VIP that no backend serves.
+    Refused,
+    /// It goes here.
+    Backend(Endpoint),
+}
+
+/// Decides, counts and tracks; changes nothing in the context.
+#[inline(always)]
+pub fn connect(ctx: &SockAddrContext, wanted: &Endpoint, hook: Hook) -> Verdict {
+    // SAFETY: the verifier vouches for the context and its fields.
+    let (kind, protocol) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).protocol) };
+    if kind != SOCK_STREAM || protocol != IPPROTO_TCP {
+        return Verdict::Untouched;
+    }
+    // SAFETY: an element's value is written once, before it is inserted.
+    let Some(&slot) = (unsafe { VIPS.get(wanted) }) else {
+        return Verdict::Untouched;
+    };
+    let Some(settings) = SETTINGS.get_ptr_mut(0) else {
+        return Verdict::Untouched;
+    };
+    if slot == PROOF_SLOT {
+        record_proof(ctx, settings, hook);
+        return Verdict::Recorded;
+    }
+    if !in_scope(ctx, settings) {
+        return Verdict::Untouched;
+    }
+    let Some(service) = SERVICES.get_ptr_mut(slot) else {
+        return Verdict::Untouched;
+    };
+    let Some((index, backend)) = choose(slot, service) else {
+        return Verdict::Refused;
+    };
+    // SAFETY: a pointer that the lookup returned, into an array that outlives the program.
+    unsafe {
+        add(&raw mut (*backend).total, 1);
+        track::remember(ctx, wanted, &(*backend).endpoint, index, settings);
+        Verdict::Backend((*backend).endpoint)
+    }
+}
+
+#[inline(always)]
+fn in_scope(ctx: &SockAddrContext, settings: *const Settings) -> bool {
+    // SAFETY: a pointer that the lookup returned; an aligned word that user space writes whole.
+    let cookie = unsafe { ptr::read_volatile(&raw const (*settings).netns_cookie) };
+    // SAFETY: the helper takes the context.
+    cookie == 0 || cookie == unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+}
+
+#[inline(always)]
+fn record_proof(ctx: &SockAddrContext, settings: *mut Settings, hook: Hook) {
+    // SAFETY: a pointer that the lookup returned; the helper takes the context.
+    unsafe {
+        (*settings).proof_cookie = bpf_get_netns_cookie(ctx.as_ptr());
+        match hook {
+            Hook::Connect4 => add(&raw mut (*settings).proofs4, 1),
+            Hook::Connect6 => add(&raw mut (*settings).proofs6, 1),
+        }
+    }
+}
+
+/// The set in force is chosen by one read of `active`; everything after depends on it.
+#[inline(always)]
+fn choose(slot: u32, service: *mut Service) -> Option<(u32, *mut Backend)> {
+    // SAFETY: a pointer that the lookup returned; an aligned word that user space writes whole.
+    let active = unsafe { ptr::read_volatile(&raw const (*service).active) };
+    let set = SETS.get_ptr(2 * slot + (active as u32 & 1))?;
+    // SAFETY: as above; user space never writes a set in force.
+    let (count, total, policy) = unsafe { ((*set).count, (*set).total, (*set).policy) };
+    if count == 0 || total == 0 {
+        return None;
+    }
+    let point = if policy == POLICY_ROUND_ROBIN {
+        turn(service, set, total)
+    } else {
+        // SAFETY: takes nothing.
+        let random = unsafe { bpf_get_prandom_u32() };
+        (random as u64 * total as u64 >> 32) as u32
+    };
+    let index = member_at(set, point);
+    Some((index, BACKENDS.get_ptr_mut(index)?))
+}
+
+/// The next point of the round. Read and addition are apart, because adding with a result needs Linux 5.12: two
+/// connects at the same instant may get the same turn, and the one after skips none but theirs.
+#[inline(always)]
+fn turn(service: *mut Service, set: *const Set, total: u32) -> u32 {
+    // SAFETY: pointers that lookups returned.
+    unsafe {
+        let turn = ptr::read_volatile(&raw const (*service).turn);
+        add(&raw mut (*service).turn, 1);
+        let step = turn.checked_rem(total as u64).unwrap_or(0) * (*set).stride as u64;
+        step.checked_rem(total as u64).unwrap_or(0) as u32
+    }
+}
+
+/// The first member whose `upto` is above the point, by binary search: six steps for 64 members.
+#[inline(always)]
+fn member_at(set: *const Set, point: u32) -> u32 {
+    let mut low = 0_usize;
+    let mut step = MAX_MEMBERS / 2;
+    while step > 0 {
+        // SAFETY: the index is masked into the array.
+        let upto = unsafe { (*set).members[(low + step - 1) & (MAX_MEMBERS - 1)].upto };
+        low += step * not_above(upto, point);
+        step /= 2;
+    }
+    // SAFETY: as above.
+    unsafe { (*set).members[low & (MAX_MEMBERS - 1)].backend }
+}
+
+/// 1 where `upto <= point`, else 0, by arithmetic: after a branch the verifier would know the index on each path, and
+/// then a pointer plus that index needs CAP_PERFMON.
+#[inline(always)]
+fn not_above(upto: u32, point: u32) -> usize {
+    let mut sign = (upto as u64).wrapping_sub(point as u64 + 1);
+    // SAFETY: a shift of a register; written out so that it is not turned back into a branch.
+    unsafe { asm!("{sign} >>= 63", sign = inout(reg) sign) };
+    sign as usize
+}
+
+/// An atomic addition without a result: `BPF_XADD`, which every supported kernel has. The instruction is written out
+/// because the library offers none for this target.
+///
+/// # Safety
+/// The word is aligned and lives in a map.
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, n: u64) {
+    // SAFETY: the caller's; the instruction changes nothing but the word.
+    unsafe { asm!("lock *(u64 *)({word} + 0) += {n}", word = in(reg) word, n = in(reg) n) };
+}
