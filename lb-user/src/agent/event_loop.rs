@@ -1,0 +1,267 @@
+//! The loop: one event in, its effects out.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use lb_core::{
+    config::Config,
+    control::{Controller, Effect, Event, Now},
+    hosts::Entry,
+    model::Health,
+    state::State,
+    view::TransitionView,
+};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::sleep_until,
+};
+
+use super::{
+    AgentError, Ended,
+    answers::Answers,
+    keepers::Kept,
+    once::Progress,
+    probers::Probers,
+    publish::Published,
+    reconcile::{Reconciled, Reconciler, Report, chain},
+    start::Signals,
+};
+use crate::{
+    admin::{OperatorCall, Snapshot},
+    cli::source::ConfigSource,
+    os::lock::AgentLock,
+    probe::ProbeEvent,
+};
+
+/// Without a deadline of the controller the loop wakes this often.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A running agent.
+pub(super) struct Agent {
+    pub(super) controller: Controller,
+    pub(super) source: ConfigSource,
+    pub(super) config: Arc<Config>,
+    pub(super) once: Option<Progress>,
+    pub(super) inputs: Inputs,
+    pub(super) outputs: Outputs,
+    pub(super) answers: Answers,
+    pub(super) published: Published,
+    /// Held, not used; dropped last, after the reconciler has ended.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) lock: AgentLock,
+}
+
+/// Where events come from.
+pub(super) struct Inputs {
+    pub(super) probes: mpsc::Receiver<ProbeEvent>,
+    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) operators: mpsc::Receiver<OperatorCall>,
+    /// Keeps `operators` open where no server does.
+    pub(super) _operator_tx: mpsc::Sender<OperatorCall>,
+    pub(super) addresses: mpsc::Receiver<BTreeSet<IpAddr>>,
+    pub(super) config_changed: mpsc::Receiver<()>,
+    pub(super) hosts_kept: watch::Receiver<Option<Kept>>,
+    pub(super) state_kept: watch::Receiver<Option<Kept>>,
+    pub(super) signals: Signals,
+}
+
+/// Where effects go.
+pub(super) struct Outputs {
+    pub(super) probers: Probers,
+    pub(super) reconciler: Reconciler,
+    pub(super) hosts: watch::Sender<Option<Vec<Entry>>>,
+    pub(super) look_at_hosts: mpsc::Sender<()>,
+    pub(super) state: watch::Sender<Option<State>>,
+    pub(super) snapshots: watch::Sender<Snapshot>,
+    pub(super) transitions: broadcast::Sender<TransitionView>,
+}
+
+/// What woke the loop.
+enum Wake {
+    Event(Event),
+    Report(Report),
+    Operator(OperatorCall),
+    Reload { forced: bool },
+    Kept,
+    Stop,
+}
+
+impl Agent {
+    /// Runs until a signal, or as long as `--once` takes.
+    pub(super) async fn run(mut self) -> Result<Ended, AgentError> {
+        self.publish();
+        loop {
+            if let Some(ended) = self.once_ended() {
+                return ended;
+            }
+            match self.next().await {
+                Wake::Stop => {
+                    tracing::info!("stopping; the kernel keeps the dataplane");
+                    return Ok(Ended::Done);
+                }
+                Wake::Event(event) => self.handle(event),
+                Wake::Report(report) => self.take_report(report),
+                Wake::Operator(call) => self.operate(call),
+                Wake::Reload { forced } => self.reload(forced),
+                Wake::Kept => self.note_kept(),
+            }
+            self.publish();
+        }
+    }
+
+    async fn next(&mut self) -> Wake {
+        let once = self.once.as_ref().map(Progress::deadline);
+        let deadline = [self.controller.deadline(), once].into_iter().flatten().min();
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + IDLE);
+        let inputs = &mut self.inputs;
+        let signals = &mut inputs.signals;
+        tokio::select! {
+            biased;
+            _ = signals.terminate.recv() => Wake::Stop,
+            _ = signals.interrupt.recv() => Wake::Stop,
+            Some(event) = inputs.probes.recv() => Wake::Event(match event {
+                ProbeEvent::Done { key, attempt, outcome } => Event::Probed { key, attempt, outcome },
+                ProbeEvent::ConnectionLost { key, why } => Event::ConnectionLost { key, why },
+            }),
+            Some(report) = inputs.reports.recv() => Wake::Report(report),
+            Some(call) = inputs.operators.recv() => Wake::Operator(call),
+            _ = signals.hangup.recv() => Wake::Reload { forced: true },
+            Some(()) = inputs.config_changed.recv() => Wake::Reload { forced: false },
+            Some(addresses) = inputs.addresses.recv() => Wake::Event(Event::Addresses(addresses)),
+            Ok(()) = inputs.hosts_kept.changed() => Wake::Kept,
+            Ok(()) = inputs.state_kept.changed() => Wake::Kept,
+            () = sleep_until(deadline.into()) => Wake::Event(Event::Tick),
+        }
+    }
+
+    fn now() -> Now {
+        Now { instant: Instant::now(), wall: Timestamp::now() }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Event::Probed { key, attempt, .. } = &event {
+            self.outputs.probers.ended(key, *attempt);
+        }
+        let effects = self.controller.handle(Self::now(), event);
+        self.perform(effects);
+    }
+
+    /// Does what the controller decided.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) {
+        let outputs = &mut self.outputs;
+        for effect in effects {
+            match effect {
+                Effect::StartProber(target) => outputs.probers.start(target),
+                Effect::StopProber(key) => outputs.probers.stop(&key),
+                Effect::Probe { key, attempt } => outputs.probers.probe(&key, attempt),
+                Effect::Program { desired, evict } => {
+                    self.published.ordered = outputs.reconciler.order(desired, evict);
+                }
+                Effect::Persist(state) => _ = outputs.state.send_replace(Some(state)),
+                Effect::Hosts(entries) => _ = outputs.hosts.send_replace(Some(entries)),
+                Effect::Announce(transition) => {
+                    log_transition(&transition);
+                    // Nobody need be listening.
+                    let _ = outputs.transitions.send(transition);
+                }
+                Effect::Answer { ticket, result } => {
+                    self.answers.decided(ticket, self.published.ordered, *result);
+                }
+            }
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Evicted(Ok(evicted)) if evicted.ended + evicted.failed == 0 => {}
+            Report::Evicted(Ok(evicted)) => {
+                tracing::info!(
+                    ended = evicted.ended,
+                    failed = evicted.failed,
+                    "ended connections to dead backends"
+                );
+            }
+            Report::Evicted(Err(error)) => tracing::warn!("{error}"),
+            Report::Reconciled(reconciled) => self.take_reconciled(reconciled),
+        }
+    }
+
+    fn take_reconciled(&mut self, reconciled: Reconciled) {
+        if reconciled.repaired > 0 {
+            let repaired = reconciled.repaired;
+            tracing::warn!(repaired, "somebody else changed the kernel's state; it is mended");
+        }
+        self.outputs.probers.retry_trust();
+        // A mount over the hosts file raises no event; the keeper is busy if the place is taken.
+        let _ = self.outputs.look_at_hosts.try_send(());
+        let active = reconciled.counters.iter().map(|(pair, counted)| (*pair, counted.active)).collect();
+        self.published.take(reconciled);
+        self.answers.give(self.published.reported);
+        self.handle(Event::Counted(active));
+    }
+
+    fn operate(&mut self, call: OperatorCall) {
+        tracing::info!(request = ?call.request, "an operator asks");
+        let ticket = self.answers.expected(call.reply);
+        self.handle(Event::Operator { request: call.request, ticket });
+        // A wish that changes nothing in the kernel has nothing to wait for.
+        self.answers.give(self.published.reported);
+    }
+
+    /// Reads the configuration again; when it is wrong the old one stays in force.
+    fn reload(&mut self, forced: bool) {
+        if forced {
+            self.outputs.probers.renew_trust();
+        }
+        match self.source.load() {
+            Err(error) => {
+                let text = chain(&error);
+                if self.published.config_error.as_ref() != Some(&text) {
+                    tracing::error!("the new configuration is not taken: {text}");
+                }
+                self.published.config_error = Some(text);
+            }
+            Ok(config) => {
+                self.published.config_error = None;
+                if config == *self.config {
+                    if forced {
+                        tracing::info!("the configuration was read again and is unchanged");
+                        self.published.config_loaded = Timestamp::now();
+                    }
+                    return;
+                }
+                self.published.reloaded(&self.config, &config, Timestamp::now());
+                tracing::info!("the configuration has changed; the new one is in force");
+                self.config = Arc::new(config);
+                self.handle(Event::Reloaded(self.config.clone()));
+            }
+        }
+    }
+
+    fn note_kept(&mut self) {
+        self.published.hosts = self.inputs.hosts_kept.borrow_and_update().clone();
+        self.published.state = self.inputs.state_kept.borrow_and_update().clone();
+    }
+
+    fn publish(&mut self) {
+        let complaints = self.outputs.probers.complaints().cloned().collect();
+        let snapshot = self.published.snapshot(&self.controller, &self.config, Self::now(), complaints);
+        self.outputs.snapshots.send_replace(snapshot);
+    }
+}
+
+fn log_transition(transition: &TransitionView) {
+    let TransitionView { at: _, service, address, from, to, reason } = transition;
+    let reason = reason.as_deref().unwrap_or("ready");
+    match to {
+        Health::Dead => tracing::warn!(%service, backend = %address, %from, %to, reason, "backend is dead"),
+        Health::Unknown | Health::Up | Health::Suspect | Health::NotReady => {
+            tracing::info!(%service, backend = %address, %from, %to, reason, "backend changed");
+        }
+    }
+}

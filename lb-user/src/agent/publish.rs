@@ -1,0 +1,216 @@
+//! What the agent shows of itself.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use lb_core::{
+    config::Config,
+    control::{Controller, Now, Pair},
+    model::DataplaneKind,
+    view::{AgentView, ConnectionsView, DataplaneView, HostsView, StatusView},
+};
+
+use aya_log::EbpfLogger;
+
+use super::{keepers::Kept, reconcile::Reconciled};
+use crate::{
+    admin::Snapshot,
+    dataplane::{Counters, Inspection},
+};
+
+/// What is known besides the controller's verdicts.
+pub(super) struct Published {
+    why: String,
+    config_path: Option<PathBuf>,
+    set_aside: Option<String>,
+    started: Timestamp,
+    /// When the config in force was read.
+    pub(super) config_loaded: Timestamp,
+    /// Why the newest config is not in force.
+    pub(super) config_error: Option<String>,
+    needs_restart: Vec<&'static str>,
+    /// The newest order to the reconciler, and the newest that the kernel follows.
+    pub(super) ordered: u64,
+    applied: Option<u64>,
+    /// The newest order that the reconciler has been through, with or without success.
+    pub(super) reported: u64,
+    error: Option<String>,
+    inspection: Option<Inspection>,
+    /// Whether the hosts file is as it should be; `None`: not looked at yet.
+    pub(super) hosts: Option<Kept>,
+    /// Whether the state is on disk.
+    pub(super) state: Option<Kept>,
+}
+
+impl Published {
+    pub(super) fn new(
+        why: String,
+        config_path: Option<PathBuf>,
+        set_aside: Option<String>,
+        now: Now,
+    ) -> Self {
+        Self {
+            why,
+            config_path,
+            set_aside,
+            started: now.wall,
+            config_loaded: now.wall,
+            config_error: None,
+            needs_restart: Vec::new(),
+            ordered: 0,
+            applied: None,
+            reported: 0,
+            error: None,
+            inspection: None,
+            hosts: None,
+            state: None,
+        }
+    }
+
+    /// Why it is this dataplane.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Takes over what a comparison of the kernel's state showed.
+    pub(super) fn take(&mut self, reconciled: Reconciled) {
+        if reconciled.error.is_some() && self.error != reconciled.error {
+            tracing::error!("{}", reconciled.error.as_deref().unwrap_or_default());
+        }
+        self.reported = reconciled.generation;
+        if reconciled.error.is_none() {
+            self.applied = Some(reconciled.generation);
+        }
+        self.error = reconciled.error;
+        let ineffective = reconciled.inspection.as_ref().and_then(|i| i.ineffective.as_ref());
+        if ineffective.is_some() && ineffective != self.ineffective() {
+            tracing::error!("the dataplane is not effective: {}", ineffective.map_or("", |why| why));
+        }
+        self.inspection = reconciled.inspection.or_else(|| self.inspection.take());
+    }
+
+    fn ineffective(&self) -> Option<&String> {
+        self.inspection.as_ref().and_then(|i| i.ineffective.as_ref())
+    }
+
+    /// Whether the kernel follows the newest order, and is proven to.
+    pub(super) fn is_programmed(&self) -> bool {
+        self.applied == Some(self.ordered) && self.error.is_none() && self.ineffective().is_none()
+    }
+
+    /// What keeps the node from being as it should be.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let hosts = self.hosts.as_ref().and_then(|kept| kept.as_ref().err());
+        self.error.clone().or_else(|| self.ineffective().cloned()).or_else(|| hosts.cloned())
+    }
+
+    /// Notes a new config, and which of its changes only a restart brings about.
+    pub(super) fn reloaded(&mut self, old: &Config, new: &Config, at: Timestamp) {
+        self.config_loaded = at;
+        self.needs_restart = fixed_at_start(old, new);
+        if !self.needs_restart.is_empty() {
+            tracing::warn!("{}", restart_hint(&self.needs_restart));
+        }
+    }
+
+    /// Everything, for the servers.
+    pub(super) fn snapshot(
+        &self,
+        controller: &Controller,
+        config: &Config,
+        now: Now,
+        complaints: Vec<String>,
+    ) -> Snapshot {
+        let kind = DataplaneKind::Socket;
+        let status = StatusView {
+            agent: AgentView {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: self.started,
+                config: self.config_path.clone(),
+                config_loaded: self.config_loaded,
+                config_error: self.config_error.clone(),
+            },
+            dataplane: DataplaneView {
+                kind,
+                why: self.why.clone(),
+                scope: config.scope,
+                effective: self.inspection.is_some() && self.ineffective().is_none(),
+                error: self.error.clone().or_else(|| self.ineffective().cloned()),
+                facts: self.inspection.as_ref().map(|i| i.facts.clone()).unwrap_or_default(),
+            },
+            hosts: HostsView {
+                path: config.hosts.path.clone(),
+                manage: config.hosts.manage,
+                in_place: matches!(self.hosts, Some(Ok(()))),
+                error: self.hosts.clone().and_then(Result::err),
+            },
+            services: controller.services(now, kind),
+            transitions: controller.transitions().cloned().collect(),
+            warnings: self.warnings(controller, complaints),
+        };
+        Snapshot { status: Arc::new(status), ready: self.applied.is_some() }
+    }
+
+    fn warnings(&self, controller: &Controller, complaints: Vec<String>) -> Vec<String> {
+        let unserved = controller.unserved().map(|service| {
+            format!("service {} has no backend that serves: connects to {} fail", service.name, service.vip)
+        });
+        let restart = (!self.needs_restart.is_empty()).then(|| restart_hint(&self.needs_restart));
+        let state = self.state.clone().and_then(Result::err);
+        let kernel = self.inspection.iter().flat_map(|i| i.warnings.iter().cloned());
+        unserved
+            .chain(restart)
+            .chain(self.set_aside.clone())
+            .chain(state)
+            .chain(kernel)
+            .chain(complaints)
+            .collect()
+    }
+}
+
+fn restart_hint(fields: &[&str]) -> String {
+    let fields = fields.join(", ");
+    format!("changed in the config but in force only after a restart, which drops no connection: {fields}")
+}
+
+/// Settings that are read once.
+fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("dataplane", old.dataplane != new.dataplane),
+        ("scope", old.scope != new.scope),
+        ("cgroup", old.cgroup != new.cgroup),
+        ("bpffs", old.bpffs != new.bpffs),
+        ("stateDir", old.state_dir != new.state_dir),
+        ("hosts", old.hosts != new.hosts),
+        ("admin.socket", old.admin_socket != new.admin_socket),
+        ("metrics.listen", old.metrics != new.metrics),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
+}
+
+/// Between two looks at the kernel programs' log, which is for the eyes of somebody who debugs.
+const KERNEL_LOG_LOOK: Duration = Duration::from_millis(100);
+
+/// Prints what the kernel programs log.
+pub(super) async fn forward_kernel_log(mut logger: EbpfLogger<&'static dyn log::Log>) {
+    let mut look = tokio::time::interval(KERNEL_LOG_LOOK);
+    loop {
+        look.tick().await;
+        logger.flush();
+    }
+}
+
+/// Fills in what the kernel counted.
+pub(super) fn fill_counters(status: &mut StatusView, counters: &BTreeMap<Pair, Counters>) {
+    for service in &mut status.services {
+        for backend in &mut service.backends {
+            if let Some(counted) = counters.get(&(service.vip, backend.address)) {
+                let Counters { active, total, refused } = *counted;
+                backend.connections = ConnectionsView { active, total, refused };
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+use std::sync::Mutex;
+
+use lb_core::desired::{DesiredBackend, DesiredService};
+
+use super::*;
+use crate::dataplane::Unsupported;
+
+/// A dataplane in memory that writes down what is asked of it, and fails when told to.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<FakeState>>);
+
+#[derive(Default)]
+struct FakeState {
+    held: DesiredState,
+    log: Vec<String>,
+    failures: usize,
+}
+
+impl Dataplane for Fake {
+    type Native = DesiredState;
+    type Change = DesiredState;
+
+    fn lower(&self, desired: &DesiredState) -> Result<DesiredState, Unsupported> {
+        Ok(desired.clone())
+    }
+    fn diff(observed: &DesiredState, wanted: &DesiredState) -> Vec<DesiredState> {
+        if observed == wanted { Vec::new() } else { vec![wanted.clone()] }
+    }
+    fn observe(&mut self) -> Result<DesiredState, DataplaneError> {
+        Ok(self.0.lock().unwrap().held.clone())
+    }
+    fn apply(&mut self, change: &DesiredState) -> Result<(), DataplaneError> {
+        let mut state = self.0.lock().unwrap();
+        if state.failures > 0 {
+            state.failures -= 1;
+            return Err(DataplaneError::failed("program", "the fake")("told to fail"));
+        }
+        state.held = change.clone();
+        state.log.push("programmed".to_owned());
+        Ok(())
+    }
+    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
+        self.0.lock().unwrap().log.push(format!("evicted {}", pairs[0].1));
+        Ok(Evicted { ended: pairs.len(), failed: 0 })
+    }
+    fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
+        Ok(BTreeMap::new())
+    }
+    fn inspect(&mut self) -> Result<Inspection, DataplaneError> {
+        Ok(Inspection { ineffective: None, warnings: Vec::new(), facts: Vec::new() })
+    }
+    fn settle(&mut self) -> Result<(), DataplaneError> {
+        Ok(())
+    }
+}
+
+fn vip() -> std::net::SocketAddr {
+    "10.103.97.2:6443".parse().unwrap()
+}
+
+fn backend(n: u8) -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([192, 168, 0, n], 6443))
+}
+
+fn desired(serving: &[u8]) -> Arc<DesiredState> {
+    let serving: Vec<_> =
+        serving.iter().map(|n| DesiredBackend { address: backend(*n), weight: 1 }).collect();
+    let service = DesiredService {
+        name: "apiserver".parse().unwrap(),
+        vip: vip(),
+        policy: lb_core::model::Policy::Random,
+        members: serving.iter().map(|b| b.address).collect(),
+        serving,
+    };
+    Arc::new(DesiredState { services: vec![service] })
+}
+
+fn start(fake: &Fake) -> (Reconciler, mpsc::Receiver<Report>) {
+    let (tx, rx) = mpsc::channel(16);
+    (Reconciler::start(fake.clone(), tx).unwrap(), rx)
+}
+
+fn reconciled(reports: &mut mpsc::Receiver<Report>) -> Reconciled {
+    loop {
+        if let Report::Reconciled(report) = reports.blocking_recv().unwrap() {
+            return report;
+        }
+    }
+}
+
+#[test]
+fn a_dead_backend_leaves_the_kernel_before_its_connections_are_ended() {
+    let fake = Fake::default();
+    let (reconciler, mut reports) = start(&fake);
+    reconciler.order(desired(&[1, 2]), Vec::new());
+    reconciled(&mut reports);
+    reconciler.order(desired(&[2]), vec![(vip(), backend(1))]);
+    reconciled(&mut reports);
+    let log = fake.0.lock().unwrap().log.clone();
+    assert_eq!(log[..3], ["programmed", "programmed", "evicted 192.168.0.1:6443"]);
+}
+
+#[test]
+fn connections_are_looked_for_again_after_an_eviction() {
+    let fake = Fake::default();
+    let (reconciler, mut reports) = start(&fake);
+    reconciler.order(desired(&[2]), vec![(vip(), backend(1))]);
+    let mut evictions = 0;
+    while evictions < 1 + SWEEPS.len() {
+        if let Report::Evicted(result) = reports.blocking_recv().unwrap() {
+            result.unwrap();
+            evictions += 1;
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_serves_again_keeps_its_connections() {
+    let fake = Fake::default();
+    let (reconciler, mut reports) = start(&fake);
+    reconciler.order(desired(&[1]), vec![(vip(), backend(1))]);
+    reconciled(&mut reports);
+    assert_eq!(fake.0.lock().unwrap().log, ["programmed"]);
+}
+
+#[test]
+fn a_change_that_fails_once_is_tried_again_from_an_observation() {
+    let fake = Fake::default();
+    fake.0.lock().unwrap().failures = 1;
+    let (reconciler, mut reports) = start(&fake);
+    let generation = reconciler.order(desired(&[1]), Vec::new());
+    let report = reconciled(&mut reports);
+    assert_eq!((report.generation, report.error), (generation, None));
+    assert_eq!(fake.0.lock().unwrap().held, *desired(&[1]));
+}
+
+#[test]
+fn a_change_that_keeps_failing_is_reported_with_its_cause() {
+    let fake = Fake::default();
+    fake.0.lock().unwrap().failures = usize::MAX;
+    let (reconciler, mut reports) = start(&fake);
+    reconciler.order(desired(&[1]), Vec::new());
+    let error = reconciled(&mut reports).error.unwrap();
+    assert_eq!(error, "failed to program the fake: told to fail");
+}
+
+#[test]
+fn what_somebody_else_changed_is_repaired() {
+    let fake = Fake::default();
+    let (reconciler, mut reports) = start(&fake);
+    reconciler.order(desired(&[1]), Vec::new());
+    reconciled(&mut reports);
+    fake.0.lock().unwrap().held = DesiredState::default();
+    let report = reconciled(&mut reports);
+    assert_eq!(report.repaired, 1);
+    assert_eq!(fake.0.lock().unwrap().held, *desired(&[1]));
+}

@@ -1,0 +1,247 @@
+//! Putting an agent together.
+
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+use lb_core::{
+    config::Config,
+    control::{Adopted, Controller, Now},
+    model::DataplaneKind,
+    view::StatusView,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{broadcast, mpsc, watch},
+};
+
+use super::{
+    AgentError, RunOptions,
+    answers::Answers,
+    event_loop::{Agent, Inputs, Outputs},
+    keepers,
+    once::Progress,
+    probers::Probers,
+    publish::{self, Published},
+    reconcile::{Reconciler, chain},
+};
+use crate::{
+    admin::{self, AdminServer, Limits, MetricsServer, Snapshot},
+    dataplane::{
+        DataplaneError, Unsupported,
+        socket::{Loaded, Options, SocketDataplane},
+    },
+    os::{
+        addresses::{self, AddressError},
+        bpffs, cgroup,
+        hosts::watch as file_watch,
+        lock::{self, AgentLock},
+        state_file::StateFile,
+    },
+};
+
+/// Events in flight between the tasks and the loop. More than 64 backends' worth of probes means that the loop is
+/// stuck, and then the senders wait.
+const QUEUE: usize = 128;
+
+/// Loads everything and makes the first decisions; [`Agent::run`] goes on.
+pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
+    let signals = Signals::install()?;
+    let config = Arc::new(options.source.load()?);
+    let (dataplane, lock, why) = open_dataplane(&config, &options)?;
+    let adopted = adopt(&dataplane, &config)?;
+    let (state, set_aside) = StateFile::new(&config.state_dir).load();
+    if let Some(set_aside) = &set_aside {
+        tracing::warn!("{}", chain(set_aside));
+    }
+    let addresses = addresses::own().await.unwrap_or_else(|error| {
+        tracing::warn!("{}", chain(&error));
+        Default::default()
+    });
+    let now = Now { instant: Instant::now(), wall: Timestamp::now() };
+    let (controller, effects) =
+        Controller::new(config.clone(), &state, &adopted, addresses, now, fastrand::u64(..));
+
+    let (probe_tx, probes) = mpsc::channel(QUEUE);
+    let (report_tx, reports) = mpsc::channel(QUEUE);
+    let path = options.source.path.clone();
+    let published = Published::new(why, path, set_aside.map(|set_aside| chain(&set_aside)), now);
+    let first = published.snapshot(&controller, &config, now, Vec::new());
+    let (snapshots, snapshot) = watch::channel(first);
+    let (transitions, _) = broadcast::channel(QUEUE);
+    let (operator_tx, operators) = mpsc::channel(QUEUE);
+    let once = options.once;
+    if once.is_none() {
+        let refresh = refresh_counters(config.clone());
+        let agent = admin::Agent::new(snapshot, operator_tx.clone(), transitions.clone(), refresh);
+        serve(&config, agent).await?;
+    }
+    let reconciler = Reconciler::start(dataplane, report_tx).map_err(AgentError::system("start a thread"))?;
+    let (outputs, hosts_kept, state_kept) = keep(&config, reconciler, snapshots, transitions, probe_tx);
+    let inputs = Inputs {
+        probes,
+        reports,
+        operators,
+        _operator_tx: operator_tx,
+        addresses: watch_addresses(),
+        config_changed: watch_config(&options),
+        hosts_kept,
+        state_kept,
+        signals,
+    };
+    let mut agent = Agent {
+        controller,
+        source: options.source,
+        config,
+        once: once.map(|once| Progress::new(once, now.instant)),
+        inputs,
+        outputs,
+        answers: Answers::default(),
+        published,
+        lock,
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        dataplane = %DataplaneKind::Socket,
+        why = agent.published.why(),
+        services = agent.config.services.len(),
+        taken_over = adopted.serving.len(),
+        "the agent has started"
+    );
+    agent.perform(effects);
+    Ok(agent)
+}
+
+/// Signals, installed before anything that takes time: a SIGTERM during the start is seen after it.
+pub(super) struct Signals {
+    pub(super) terminate: Signal,
+    pub(super) interrupt: Signal,
+    pub(super) hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, AgentError> {
+        let install = |kind| signal(kind).map_err(AgentError::system("install a signal handler"));
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            hangup: install(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Takes the node's lock and opens the dataplane that the config asks for, and says why it is that one.
+fn open_dataplane(
+    config: &Config,
+    options: &RunOptions,
+) -> Result<(SocketDataplane, AgentLock, String), AgentError> {
+    let why = match config.dataplane {
+        None => "auto: the first that this host supports",
+        Some(DataplaneKind::Socket) => "named in the config",
+        Some(kind @ (DataplaneKind::Ipvs | DataplaneKind::Packet)) => {
+            let feature = "anything in this version of lbctl".to_owned();
+            let remedy = "set dataplane to auto or socket";
+            return Err(DataplaneError::from(Unsupported { feature, dataplane: kind, remedy }).into());
+        }
+    };
+    crate::os::capability::require("program the socket dataplane")?;
+    let cgroup = cgroup::find(config.cgroup.as_deref())?;
+    bpffs::ensure(&config.bpffs)?;
+    let lock = lock::acquire(&config.bpffs)?;
+    let (dataplane, Loaded { logger }) = SocketDataplane::open(Options {
+        bpffs: config.bpffs.clone(),
+        cgroup,
+        scope: config.scope,
+        log: options.bpf_log,
+    })?;
+    if let Some(logger) = logger {
+        tokio::spawn(publish::forward_kernel_log(logger));
+    }
+    Ok((dataplane, lock, why.to_owned()))
+}
+
+/// What the kernel still holds of an earlier agent.
+fn adopt(dataplane: &SocketDataplane, config: &Config) -> Result<Adopted, AgentError> {
+    let held = dataplane.services()?;
+    let counters = SocketDataplane::peek_counters(&config.bpffs)?;
+    let serving = held
+        .iter()
+        .flat_map(|(vip, service)| service.serving.weights.keys().map(|address| (*vip, *address)))
+        .collect();
+    let active = counters.into_iter().map(|(pair, counted)| (pair, counted.active)).collect();
+    Ok(Adopted { serving, active })
+}
+
+async fn serve(config: &Config, agent: admin::Agent) -> Result<(), AgentError> {
+    let server = AdminServer::bind(&config.admin_socket, agent.clone(), Limits::default())?;
+    tokio::spawn(server.run(std::future::pending()));
+    if let Some(address) = config.metrics {
+        // Metrics are a convenience: a port that is taken must not keep a node from its apiservers.
+        match MetricsServer::bind(address, agent, Limits::default()).await {
+            Ok(server) => _ = tokio::spawn(server.run(std::future::pending())),
+            Err(error) => tracing::warn!("{}", chain(&error)),
+        }
+    }
+    Ok(())
+}
+
+type KeptReceiver = watch::Receiver<Option<keepers::Kept>>;
+
+fn keep(
+    config: &Config,
+    reconciler: Reconciler,
+    snapshots: watch::Sender<Snapshot>,
+    transitions: broadcast::Sender<lb_core::view::TransitionView>,
+    probes: mpsc::Sender<crate::probe::ProbeEvent>,
+) -> (Outputs, KeptReceiver, KeptReceiver) {
+    let (hosts, hosts_wanted) = watch::channel(None);
+    let (state, state_wanted) = watch::channel(None);
+    let (hosts_tx, hosts_kept) = watch::channel(None);
+    let (state_tx, state_kept) = watch::channel(None);
+    let (look_again, look_again_rx) = mpsc::channel(1);
+    if config.hosts.manage {
+        tokio::spawn(keepers::keep_hosts(config.hosts.path.clone(), hosts_wanted, look_again_rx, hosts_tx));
+    }
+    tokio::spawn(keepers::keep_state(StateFile::new(&config.state_dir), state_wanted, state_tx));
+    let outputs = Outputs {
+        probers: Probers::new(probes),
+        reconciler,
+        hosts,
+        look_at_hosts: look_again,
+        state,
+        snapshots,
+        transitions,
+    };
+    (outputs, hosts_kept, state_kept)
+}
+
+fn watch_addresses() -> mpsc::Receiver<std::collections::BTreeSet<std::net::IpAddr>> {
+    let (tx, rx) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let Err(error) = addresses::watch(tx).await;
+        if !matches!(error, AddressError::Closed) {
+            tracing::warn!("{}", chain(&error));
+        }
+    });
+    rx
+}
+
+fn watch_config(options: &RunOptions) -> mpsc::Receiver<()> {
+    let (tx, rx) = mpsc::channel(1);
+    if let Some(path) = options.source.path.clone()
+        && options.once.is_none()
+    {
+        tokio::spawn(async move {
+            let Err(error) = file_watch::watch(path, tx).await;
+            tracing::warn!("{}; hint: SIGHUP reloads all the same", chain(&error));
+        });
+    }
+    rx
+}
+
+/// Counters are read from the kernel when somebody asks for them.
+fn refresh_counters(config: Arc<Config>) -> admin::Refresh {
+    Arc::new(move |status: &mut StatusView| match SocketDataplane::peek_counters(&config.bpffs) {
+        Ok(counters) => publish::fill_counters(status, &counters),
+        Err(error) => status.warnings.push(chain(&error)),
+    })
+}

@@ -1,0 +1,77 @@
+//! The three ways to map a VIP to its backends, behind one interface.
+//!
+//! Level-triggered: what the kernel holds is observed, compared with what it should hold, and mended. Nothing is
+//! remembered that can be observed.
+
+mod error;
+pub mod socket;
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use lb_core::{control::Pair, desired::DesiredState};
+
+pub use error::{DataplaneError, Unsupported};
+
+/// A mechanism that maps VIPs to backends.
+pub trait Dataplane {
+    /// This dataplane's own kernel state, as data.
+    type Native: Clone + Eq + Debug;
+    /// One mutation of it.
+    type Change: Debug;
+
+    /// What the kernel should hold. Pure.
+    fn lower(&self, desired: &DesiredState) -> Result<Self::Native, Unsupported>;
+
+    /// The mutations that lead from one state to another. Pure; the order is part of it: new things are made before
+    /// old ones go, so that no connect falls into a gap.
+    fn diff(observed: &Self::Native, wanted: &Self::Native) -> Vec<Self::Change>;
+
+    /// What the kernel holds.
+    fn observe(&mut self) -> Result<Self::Native, DataplaneError>;
+
+    /// Makes one mutation.
+    fn apply(&mut self, change: &Self::Change) -> Result<(), DataplaneError>;
+
+    /// Ends every connection that was made through one of the VIPs to the backend beside it.
+    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError>;
+
+    /// What the kernel counted, for each pair that it knows.
+    fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError>;
+
+    /// Whether it really works, proven where that can be done, and what `lbctl status` shows of it.
+    fn inspect(&mut self) -> Result<Inspection, DataplaneError>;
+
+    /// Does what can wait until the kernel holds what it should, so that the next change need not.
+    fn settle(&mut self) -> Result<(), DataplaneError>;
+}
+
+/// What the kernel counted for one backend of one VIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Established now.
+    pub active: u64,
+    /// Sent to it, ever.
+    pub total: u64,
+    /// Refused by it, ever.
+    pub refused: u64,
+}
+
+/// What came of ending connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// How many were ended.
+    pub ended: usize,
+    /// How many could not be.
+    pub failed: usize,
+}
+
+/// What a look at a running dataplane showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Why connects do not pass through it; `None`: they do.
+    pub ineffective: Option<String>,
+    /// What somebody should know although it works.
+    pub warnings: Vec<String>,
+    /// Label and value, for people.
+    pub facts: Vec<(String, String)>,
+}

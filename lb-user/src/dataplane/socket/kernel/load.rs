@@ -1,0 +1,273 @@
+//! Loading the programs and pinning what must outlive the agent.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    maps::{MapData, MapError},
+    programs::{CgroupSockAddr, ProgramError, SockOps},
+};
+use aya_log::EbpfLogger;
+use lb_common::{
+    Endpoint,
+    socket::{Backend, LAYOUT_VERSION, MAX_BACKENDS, MAX_SERVICES, Service, Set, Settings, Track},
+};
+
+use crate::dataplane::{DataplaneError, socket::hook::Hook};
+
+/// The programs, compiled by the build script.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbctl-socket"));
+
+/// What the kernel programs log, through aya-log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BpfLog {
+    /// Nothing: the verifier removes the calls.
+    #[default]
+    Off,
+    /// Every decision.
+    Debug,
+}
+
+/// Where things are pinned.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    base: PathBuf,
+}
+
+/// What stays in user space of a load.
+pub struct Loaded {
+    /// Takes the programs' log lines, where logging is on.
+    pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Pins {
+    /// The pins of this layout version below `bpffs:` of the config.
+    pub fn new(bpffs: &Path) -> Self {
+        Self { base: bpffs.join(format!("v{LAYOUT_VERSION}")) }
+    }
+
+    /// The directory of this layout version.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// A map's pin.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.base.join("maps").join(name.to_ascii_lowercase())
+    }
+
+    /// A program's pin.
+    pub fn program(&self, hook: Hook) -> PathBuf {
+        self.base.join("programs").join(hook.pin())
+    }
+
+    /// A link's pin.
+    pub fn link(&self, hook: Hook) -> PathBuf {
+        self.base.join("links").join(hook.pin())
+    }
+
+    /// Makes the directories.
+    pub fn create(&self) -> Result<(), DataplaneError> {
+        for part in ["maps", "programs", "links"] {
+            let dir = self.base.join(part);
+            fs::create_dir_all(&dir).map_err(DataplaneError::denied(
+                "create",
+                dir.display().to_string(),
+                "CAP_DAC_OVERRIDE",
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// A pinned map's shape, which aya does not check when it reopens a pin.
+pub(super) struct Shape {
+    /// The name in the object file.
+    pub(super) name: &'static str,
+    key: usize,
+    value: usize,
+    entries: u32,
+}
+
+const fn array<T>(name: &'static str, entries: u32) -> Shape {
+    Shape { name, key: 4, value: size_of::<T>(), entries }
+}
+
+/// Every pinned map.
+pub(super) const SHAPES: [Shape; 6] = [
+    Shape { name: "VIPS", key: size_of::<Endpoint>(), value: 4, entries: MAX_SERVICES + 1 },
+    array::<Service>("SERVICES", MAX_SERVICES),
+    array::<Set>("SETS", 2 * MAX_SERVICES),
+    array::<Backend>("BACKENDS", MAX_BACKENDS),
+    array::<Settings>("SETTINGS", 1),
+    array::<Track>("TRACKS", 0),
+];
+
+/// Opens a pinned map and checks that it is the one that we would have made.
+pub(super) fn open_map(pins: &Pins, shape: &Shape) -> Result<MapData, DataplaneError> {
+    let path = pins.map(shape.name);
+    let object = path.display().to_string();
+    let map = MapData::from_pin(&path).map_err(DataplaneError::failed("open", object.clone()))?;
+    let info = map.info().map_err(DataplaneError::failed("inspect", object.clone()))?;
+    let found = (info.key_size() as usize, info.value_size() as usize, info.max_entries());
+    if found == (shape.key, shape.value, shape.entries) {
+        return Ok(map);
+    }
+    let what = format!("another program's map is pinned there: key, value, entries are {found:?}");
+    Err(DataplaneError::failed("take over", object)(format!("{what}; remove it with `lbctl cleanup`")))
+}
+
+/// Loads the programs, with the maps that are pinned already or new ones, and pins them in place of their
+/// predecessors. Nothing is attached yet.
+pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
+    pins.create()?;
+    for shape in SHAPES.iter().filter(|shape| pins.map(shape.name).exists()) {
+        open_map(pins, shape)?;
+    }
+    // Only a try tells whether the kernel has bpf_set_retval: distributions carry it back.
+    let mut ebpf = match load_object(pins, log, true) {
+        Ok(ebpf) => ebpf,
+        Err(first) => {
+            tracing::debug!(error = &first as &dyn std::error::Error, "loading without bpf_set_retval");
+            load_object(pins, log, false).map_err(refine)?
+        }
+    };
+    for hook in Hook::ALL {
+        pin_program(&mut ebpf, pins, hook)?;
+    }
+    let logger = match log {
+        BpfLog::Off => None,
+        BpfLog::Debug => Some(
+            EbpfLogger::init(&mut ebpf)
+                .map_err(DataplaneError::failed("read", "the kernel programs' log"))?,
+        ),
+    };
+    Ok(Loaded { logger })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("failed to load the object")]
+    Object(#[from] EbpfError),
+    #[error("failed to load program {0}")]
+    Program(Hook, #[source] ProgramError),
+    #[error("no program {0} in the object")]
+    NoProgram(Hook),
+}
+
+fn load_object(pins: &Pins, log: BpfLog, set_retval: bool) -> Result<Ebpf, LoadError> {
+    let level: u8 = match log {
+        BpfLog::Off => 0,
+        BpfLog::Debug => 4,
+    };
+    let set_retval = u8::from(set_retval);
+    let mut loader = EbpfLoader::new();
+    loader
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .override_global("HAS_SET_RETVAL", &set_retval, true)
+        .override_global(aya_log::LEVEL, &level, true);
+    for shape in &SHAPES {
+        loader.map_pin_path(shape.name, pins.map(shape.name));
+    }
+    let mut ebpf = loader.load(OBJECT)?;
+    for hook in Hook::ALL {
+        load_program(&mut ebpf, hook).map_err(|error| match error {
+            Some(error) => LoadError::Program(hook, error),
+            None => LoadError::NoProgram(hook),
+        })?;
+    }
+    Ok(ebpf)
+}
+
+fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), Option<ProgramError>> {
+    let program = ebpf.program_mut(hook.program()).ok_or(None)?;
+    match hook {
+        Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
+        Hook::GetPeerName4 | Hook::GetPeerName6 | Hook::Connect4 | Hook::Connect6 => {
+            <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
+        }
+    }
+    .map_err(Some)
+}
+
+fn pin_program(ebpf: &mut Ebpf, pins: &Pins, hook: Hook) -> Result<(), DataplaneError> {
+    let (path, fresh) = (pins.program(hook), pins.base.join("programs").join(format!("{hook}_new")));
+    let object = path.display().to_string();
+    let program = ebpf.program_mut(hook.program());
+    let program = program
+        .ok_or_else(|| DataplaneError::failed("find", format!("program {hook}"))("not in the object"))?;
+    if fresh.exists() {
+        fs::remove_file(&fresh).map_err(DataplaneError::failed("remove", fresh.display().to_string()))?;
+    }
+    program.pin(&fresh).map_err(DataplaneError::failed("pin", object.clone()))?;
+    fs::rename(&fresh, &path).map_err(DataplaneError::failed("rename", object))
+}
+
+/// Tells a missing feature and a missing capability from other failures.
+fn refine(error: LoadError) -> DataplaneError {
+    match io_cause(&error).map(io::Error::kind) {
+        Some(io::ErrorKind::Unsupported) => DataplaneError::Missing {
+            what: "this kernel has no bpf(2)".to_owned(),
+            remedy: "use a kernel with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF, or dataplane: ipvs"
+                .to_owned(),
+        },
+        Some(io::ErrorKind::PermissionDenied) => DataplaneError::Permission {
+            operation: "load the kernel programs".to_owned(),
+            capability: "CAP_BPF (or, before Linux 5.11, a larger RLIMIT_MEMLOCK)",
+        },
+        _ => DataplaneError::failed("load", "the kernel programs")(error),
+    }
+}
+
+fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error);
+        }
+        if let Some(MapError::SyscallError(error)) = error.downcast_ref::<MapError>() {
+            return Some(&error.io_error);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::sys::SyscallError;
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn refused(errno: Errno) -> DataplaneError {
+        let io_error = io::Error::from_raw_os_error(errno.raw_os_error());
+        let error = SyscallError { call: "bpf_map_create", io_error };
+        refine(LoadError::Object(EbpfError::MapError(MapError::SyscallError(error))))
+    }
+
+    #[test]
+    fn a_kernel_without_bpf_is_a_lack_with_a_remedy() {
+        let error = refused(Errno::NOSYS);
+        assert!(
+            matches!(&error, DataplaneError::Missing { remedy, .. } if remedy.contains("CONFIG_BPF_SYSCALL"))
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_the_capability() {
+        let error = refused(Errno::PERM);
+        assert!(
+            matches!(error, DataplaneError::Permission { capability, .. } if capability.contains("CAP_BPF"))
+        );
+    }
+
+    #[test]
+    fn anything_else_is_a_failure_with_its_cause() {
+        let error = refused(Errno::INVAL);
+        assert!(matches!(error, DataplaneError::Failed { .. }));
+    }
+}

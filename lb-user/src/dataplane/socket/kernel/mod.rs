@@ -1,0 +1,15 @@
+//! The kernel side of the socket dataplane: bpf(2) and the memory shared with the programs. Only calls, no choices.
+
+mod links;
+mod load;
+mod maps;
+mod memory;
+mod proof;
+mod remove;
+mod sys;
+
+pub use links::Links;
+pub use load::{BpfLog, Loaded, Pins, load};
+pub use maps::KernelMaps;
+pub use proof::{Proof, answer_proof, lives_below, prove};
+pub use remove::remove_pins;

@@ -1,0 +1,242 @@
+//! The socket dataplane: eBPF on the cgroup hooks connect4/6, getpeername4/6 and sock_ops.
+//!
+//! `native` is the state as data, `encode` its bytes, `tables` the order of writes; `kernel` makes the calls, `evict`
+//! ends sockets.
+
+mod encode;
+mod evict;
+mod hook;
+mod inspect;
+mod kernel;
+mod native;
+mod tables;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use lb_core::{control::Pair, desired::DesiredState, model::Scope};
+
+pub use hook::Hook;
+pub use kernel::{BpfLog, Loaded, Proof, answer_proof};
+pub use native::{Change, Choice, Serving, SocketService, SocketState, lower};
+
+use self::{
+    kernel::{KernelMaps, Links, Pins},
+    tables::Tables,
+};
+use super::{Counters, Dataplane, DataplaneError, Evicted, Inspection, Unsupported};
+use crate::os::{bpffs, capability, sockdiag::SockDiag};
+
+/// The cookie that no network namespace has: nobody is served.
+const NOBODY: u64 = u64::MAX;
+
+/// What the dataplane is told once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to pin.
+    pub bpffs: PathBuf,
+    /// The cgroup whose processes are served.
+    pub cgroup: PathBuf,
+    /// Whose sockets are served.
+    pub scope: Scope,
+    /// What the kernel programs log.
+    pub log: BpfLog,
+}
+
+/// The socket dataplane, loaded.
+pub struct SocketDataplane {
+    options: Options,
+    tables: Tables<KernelMaps>,
+    links: Links,
+    proof: Option<Proof>,
+    can_end_sockets: bool,
+    older_layouts: OlderLayouts,
+}
+
+/// What was pinned by another version may go once this one works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OlderLayouts {
+    Unknown,
+    Gone,
+}
+
+impl SocketDataplane {
+    /// Loads the programs and gives them to the links that a predecessor left; connections in the making notice
+    /// nothing. What was pinned under another layout version stays until the first [`Dataplane::settle`].
+    pub fn open(options: Options) -> Result<(Self, Loaded), DataplaneError> {
+        capability::require("program the socket dataplane")?;
+        bpffs::ensure(&options.bpffs)?;
+        let pins = Pins::new(&options.bpffs);
+        let loaded = kernel::load(&pins, options.log)?;
+        let mut maps = KernelMaps::open(&pins)?;
+        let links = Links::new(pins, &options.cgroup);
+        if links.effective()?.is_empty() {
+            maps.set_netns_cookie(NOBODY);
+        }
+        links.upgrade()?;
+        let can_end_sockets = SockDiag::open()
+            .and_then(|diag| diag.can_destroy())
+            .map_err(DataplaneError::failed("ask", "NETLINK_SOCK_DIAG"))?;
+        let this = Self {
+            options,
+            tables: Tables::new(maps),
+            links,
+            proof: None,
+            can_end_sockets,
+            older_layouts: OlderLayouts::Unknown,
+        };
+        Ok((this, loaded))
+    }
+
+    /// What the kernel holds, without loading or changing anything; `None` when nothing is pinned. Without a cgroup
+    /// to compare with, `hooks` are left out.
+    pub fn peek(bpffs: &Path, cgroup: Option<&Path>) -> Result<Option<SocketState>, DataplaneError> {
+        let pins = Pins::new(bpffs);
+        if !pins.base().exists() {
+            return Ok(None);
+        }
+        let hooks = match cgroup {
+            Some(cgroup) => Links::new(pins.clone(), cgroup).effective()?,
+            None => Default::default(),
+        };
+        let maps = KernelMaps::open(&pins)?;
+        let scope = if maps.settings().netns_cookie == 0 { Scope::Node } else { Scope::Host };
+        let services = Tables::new(maps).observe()?;
+        Ok(Some(SocketState { hooks, scope: Some(scope), services }))
+    }
+
+    /// The services that the kernel holds.
+    pub fn services(&self) -> Result<BTreeMap<SocketAddr, SocketService>, DataplaneError> {
+        self.tables.observe()
+    }
+
+    /// What the kernel counted, without an agent.
+    pub fn peek_counters(bpffs: &Path) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
+        Tables::new(KernelMaps::open(&Pins::new(bpffs))?).counters()
+    }
+
+    /// Removes everything that any version of the agent ever pinned below `bpffs`.
+    pub fn cleanup(bpffs: &Path) -> Result<Vec<String>, DataplaneError> {
+        let removed = kernel::remove_pins(bpffs, |_| true)?;
+        bpffs::release(bpffs)?;
+        Ok(removed)
+    }
+
+    fn remove_older_layouts(&mut self) -> Result<(), DataplaneError> {
+        let own = Pins::new(&self.options.bpffs).base().to_owned();
+        for layout in kernel::remove_pins(&self.options.bpffs, |dir| dir != own)? {
+            tracing::info!(layout, "removed what another version of lbctl had pinned");
+        }
+        self.older_layouts = OlderLayouts::Gone;
+        Ok(())
+    }
+
+    /// Dials the proof address, so that status never says that all is well while the hooks hang elsewhere.
+    pub fn prove(&mut self) -> Result<Proof, DataplaneError> {
+        let proof = kernel::prove(self.tables.maps(), &self.options.cgroup)?;
+        self.proof = Some(proof);
+        Ok(proof)
+    }
+
+    fn set_scope(&mut self, scope: Scope) -> Result<(), DataplaneError> {
+        let cookie = match scope {
+            Scope::Node => 0,
+            Scope::Host => self.own_cookie()?,
+        };
+        self.tables.maps().set_netns_cookie(cookie);
+        Ok(())
+    }
+
+    /// Before Linux 5.14 a process cannot ask for its namespace's cookie, so the programs tell it.
+    fn own_cookie(&mut self) -> Result<u64, DataplaneError> {
+        let proof = match self.proof {
+            Some(proof) if proof.connect4 || proof.connect6 => proof,
+            _ => self.prove()?,
+        };
+        if proof.connect4 || proof.connect6 {
+            return Ok(proof.netns_cookie);
+        }
+        Err(DataplaneError::Missing {
+            what: format!("connects in cgroup {} do not pass through it", self.options.cgroup.display()),
+            remedy: "set `cgroup:` to the host's true cgroup-v2 root".to_owned(),
+        })
+    }
+}
+
+impl Dataplane for SocketDataplane {
+    type Native = SocketState;
+    type Change = Change;
+
+    fn lower(&self, desired: &DesiredState) -> Result<SocketState, Unsupported> {
+        native::lower(desired, self.options.scope)
+    }
+
+    fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
+        native::diff(observed, wanted)
+    }
+
+    fn observe(&mut self) -> Result<SocketState, DataplaneError> {
+        let hooks = self.links.effective()?;
+        let scope = match self.tables.maps().settings().netns_cookie {
+            0 => Some(Scope::Node),
+            NOBODY => None,
+            cookie if !hooks.is_empty() => (cookie == self.own_cookie()?).then_some(Scope::Host),
+            _ => None,
+        };
+        Ok(SocketState { hooks, scope, services: self.tables.observe()? })
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
+        match change {
+            Change::Attach(hook) => {
+                self.proof = None;
+                self.links.attach(*hook)
+            }
+            Change::SetScope(scope) => self.set_scope(*scope),
+            Change::AddService(vip, service) => self.tables.add_service(*vip, service),
+            Change::Rename(vip, name) => self.tables.rename(*vip, name),
+            Change::AddMember(vip, member) => self.tables.add_member(*vip, *member),
+            Change::SetServing(vip, serving) => self.tables.set_serving(*vip, serving),
+            Change::RemoveMember(vip, member) => self.tables.remove_member(*vip, *member),
+            Change::RemoveService(vip) => self.tables.remove_service(*vip),
+        }
+    }
+
+    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
+        if !self.can_end_sockets {
+            return Ok(Evicted::default());
+        }
+        evict::evict(self.tables.maps().tracks_fd(), self.options.scope, pairs)
+    }
+
+    fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
+        self.tables.counters()
+    }
+
+    fn inspect(&mut self) -> Result<Inspection, DataplaneError> {
+        let proof = match self.proof {
+            // From outside the cgroup a proof takes a process, too dear for every look.
+            Some(proof) if !kernel::lives_below(&self.options.cgroup) => proof,
+            _ => self.prove()?,
+        };
+        Ok(inspect::inspection(&inspect::Facts {
+            cgroup: &self.options.cgroup,
+            pins: Pins::new(&self.options.bpffs).base(),
+            hooks: &self.links.effective()?,
+            proof,
+            can_end_sockets: self.can_end_sockets,
+            untracked: self.tables.maps().settings().untracked,
+        }))
+    }
+
+    /// Waits for programs that may still read what was retired, so that the next eviction need not.
+    fn settle(&mut self) -> Result<(), DataplaneError> {
+        if self.older_layouts == OlderLayouts::Unknown {
+            self.remove_older_layouts()?;
+        }
+        self.tables.settle()
+    }
+}

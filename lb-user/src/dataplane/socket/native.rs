@@ -1,0 +1,229 @@
+//! The socket dataplane's state as data, and the way from one state to another. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+};
+
+use lb_core::{
+    desired::{DesiredService, DesiredState},
+    model::{DataplaneKind, Policy, Scope, ServiceName},
+};
+
+use super::hook::Hook;
+use crate::dataplane::Unsupported;
+
+/// What the kernel holds, or should hold.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SocketState {
+    /// Programs that are attached to the right cgroup.
+    pub hooks: BTreeSet<Hook>,
+    /// Whose sockets are served; `None`: those of a namespace that is not ours, or nobody's yet.
+    pub scope: Option<Scope>,
+    /// Each service under its VIP.
+    pub services: BTreeMap<SocketAddr, SocketService>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketService {
+    /// Its name.
+    pub name: ServiceName,
+    /// The backends that serve.
+    pub serving: Serving,
+    /// Every backend that is counted, serving or not.
+    pub members: BTreeSet<SocketAddr>,
+}
+
+/// The backends that serve, and how one of them is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// How one is chosen.
+    pub policy: Choice,
+    /// Each with its weight, never 0. Empty: connects are refused at once.
+    pub weights: BTreeMap<SocketAddr, u32>,
+}
+
+/// The policies that the kernel programs know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// By chance.
+    Random,
+    /// In turn.
+    RoundRobin,
+}
+
+/// One mutation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Attach a program.
+    Attach(Hook),
+    /// Say whose sockets are served.
+    SetScope(Scope),
+    /// Make a service; its VIP is inserted last.
+    AddService(SocketAddr, SocketService),
+    /// Give a service another name.
+    Rename(SocketAddr, ServiceName),
+    /// Make a record for a backend that is to be counted.
+    AddMember(SocketAddr, SocketAddr),
+    /// Replace the serving set, atomically.
+    SetServing(SocketAddr, Serving),
+    /// Free a record. Its backend serves no longer.
+    RemoveMember(SocketAddr, SocketAddr),
+    /// Take a service away: its VIP first.
+    RemoveService(SocketAddr),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attach(hook) => write!(f, "attach {hook}"),
+            Self::SetScope(scope) => write!(f, "serve sockets of scope {scope}"),
+            Self::AddService(vip, service) => {
+                write!(f, "add service {} at {vip}: {}", service.name, service.serving)
+            }
+            Self::Rename(vip, name) => write!(f, "rename the service at {vip} to {name}"),
+            Self::AddMember(vip, member) => write!(f, "count connections of {vip} to {member}"),
+            Self::SetServing(vip, serving) => write!(f, "serve {vip} by {serving}"),
+            Self::RemoveMember(vip, member) => write!(f, "count connections of {vip} to {member} no longer"),
+            Self::RemoveService(vip) => write!(f, "remove the service at {vip}"),
+        }
+    }
+}
+
+impl fmt::Display for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.weights.is_empty() {
+            return f.write_str("nobody (connects are refused)");
+        }
+        let weights: Vec<_> = self.weights.iter().map(|(b, w)| format!("{b} (weight {w})")).collect();
+        f.write_str(&weights.join(", "))
+    }
+}
+
+/// What the kernel should hold. Fails for policies that the programs do not know.
+pub fn lower(desired: &DesiredState, scope: Scope) -> Result<SocketState, Unsupported> {
+    let services =
+        desired.services.iter().map(|s| Ok((s.vip, lower_service(s)?))).collect::<Result<_, _>>()?;
+    Ok(SocketState { hooks: Hook::ALL.into_iter().collect(), scope: Some(scope), services })
+}
+
+fn lower_service(service: &DesiredService) -> Result<SocketService, Unsupported> {
+    let policy = match service.policy {
+        Policy::Random => Choice::Random,
+        Policy::RoundRobin => Choice::RoundRobin,
+        Policy::LeastConn | Policy::Sticky => {
+            return Err(Unsupported {
+                feature: format!("policy {} (service {})", service.policy, service.name),
+                dataplane: DataplaneKind::Socket,
+                remedy: "set policy to random or round-robin",
+            });
+        }
+    };
+    let weights: BTreeMap<_, _> =
+        service.serving.iter().filter(|b| b.weight > 0).map(|b| (b.address, b.weight)).collect();
+    let members = service.members.iter().chain(weights.keys()).copied().collect();
+    Ok(SocketService { name: service.name.clone(), serving: Serving { policy, weights }, members })
+}
+
+/// The mutations from `observed` to `wanted`, in order: hooks and scope, then what comes, then what goes.
+pub fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
+    let mut changes: Vec<_> = wanted.hooks.difference(&observed.hooks).copied().map(Change::Attach).collect();
+    if let Some(scope) = wanted.scope
+        && observed.scope != Some(scope)
+    {
+        changes.push(Change::SetScope(scope));
+    }
+    for (vip, service) in &wanted.services {
+        match observed.services.get(vip) {
+            Some(old) => diff_service(*vip, old, service, &mut changes),
+            None => changes.push(Change::AddService(*vip, service.clone())),
+        }
+    }
+    let gone = observed.services.keys().filter(|vip| !wanted.services.contains_key(vip));
+    changes.extend(gone.copied().map(Change::RemoveService));
+    changes
+}
+
+fn diff_service(vip: SocketAddr, old: &SocketService, new: &SocketService, changes: &mut Vec<Change>) {
+    if old.name != new.name {
+        changes.push(Change::Rename(vip, new.name.clone()));
+    }
+    changes.extend(new.members.difference(&old.members).map(|m| Change::AddMember(vip, *m)));
+    if old.serving != new.serving {
+        changes.push(Change::SetServing(vip, new.serving.clone()));
+    }
+    changes.extend(old.members.difference(&new.members).map(|m| Change::RemoveMember(vip, *m)));
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_core::desired::DesiredBackend;
+
+    use super::*;
+
+    fn at(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 168, 0, n], 6443))
+    }
+
+    fn state(vip: u8, serving: &[(u8, u32)], members: &[u8]) -> SocketState {
+        let weights = serving.iter().map(|(n, w)| (at(*n), *w)).collect();
+        let service = SocketService {
+            name: "apiserver".parse().unwrap(),
+            serving: Serving { policy: Choice::Random, weights },
+            members: members.iter().map(|n| at(*n)).collect(),
+        };
+        SocketState {
+            hooks: Hook::ALL.into_iter().collect(),
+            scope: Some(Scope::Host),
+            services: BTreeMap::from([(at(vip), service)]),
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_needs_no_change() {
+        let state = state(100, &[(1, 1)], &[1, 2]);
+        assert_eq!(diff(&state, &state), []);
+    }
+
+    #[test]
+    fn a_backend_that_is_replaced_comes_before_the_old_one_goes() {
+        let changes = diff(&state(100, &[(1, 1)], &[1]), &state(100, &[(2, 1)], &[2]));
+        assert!(matches!(
+            changes[..],
+            [Change::AddMember(_, new), Change::SetServing(..), Change::RemoveMember(_, old)]
+                if new == at(2) && old == at(1)
+        ));
+    }
+
+    #[test]
+    fn a_service_that_moves_to_another_vip_is_made_before_the_old_one_goes() {
+        let changes = diff(&state(100, &[(1, 1)], &[1]), &state(101, &[(1, 1)], &[1]));
+        assert!(matches!(
+            changes[..],
+            [Change::AddService(new, _), Change::RemoveService(old)] if new == at(101) && old == at(100)
+        ));
+    }
+
+    #[test]
+    fn from_nothing_hooks_and_scope_come_before_services() {
+        let changes = diff(&SocketState::default(), &state(100, &[(1, 1)], &[1]));
+        let first_service = changes.iter().position(|c| matches!(c, Change::AddService(..))).unwrap();
+        assert_eq!(first_service, Hook::ALL.len() + 1);
+        assert!(matches!(changes[Hook::ALL.len()], Change::SetScope(Scope::Host)));
+    }
+
+    #[test]
+    fn a_policy_that_the_programs_do_not_know_is_refused_by_name() {
+        let service = DesiredService {
+            name: "apiserver".parse().unwrap(),
+            vip: at(100),
+            policy: Policy::LeastConn,
+            serving: vec![DesiredBackend { address: at(1), weight: 1 }],
+            members: vec![at(1)],
+        };
+        let error = lower(&DesiredState { services: vec![service] }, Scope::Host).unwrap_err();
+        assert!(error.to_string().contains("least-conn"), "{error}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The operating system: files, namespaces, cgroups, netlink. Together with the dataplanes' kernel modules the only
+//! home of `unsafe` and libc.
+
+pub mod addresses;
+pub mod bpffs;
+pub mod capability;
+pub mod cgroup;
+pub mod hosts;
+pub mod lock;
+pub mod mountinfo;
+pub mod netns;
+pub mod process;
+pub mod sockdiag;
+pub mod state_file;

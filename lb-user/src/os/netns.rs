@@ -1,0 +1,49 @@
+//! Network namespaces.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// The most namespaces that are visited: the kubelet's default limit is 110 pods on a node.
+const MAX_NAMESPACES: usize = 4096;
+
+/// Every network namespace that a process lives in or that has a name (ip-netns(8)), each once.
+pub fn all() -> Vec<File> {
+    let mut found = BTreeMap::new();
+    for path in candidates() {
+        if found.len() >= MAX_NAMESPACES {
+            break;
+        }
+        // A process may end meanwhile.
+        if let Ok(file) = File::open(&path)
+            && let Ok(meta) = file.metadata()
+        {
+            found.entry(meta.ino()).or_insert(file);
+        }
+    }
+    found.into_values().collect()
+}
+
+fn candidates() -> impl Iterator<Item = PathBuf> {
+    let entries = |dir: &str| fs::read_dir(Path::new(dir)).into_iter().flatten().filter_map(Result::ok);
+    let is_pid = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let processes = entries("/proc").filter(move |e| is_pid(&e.file_name())).map(|e| e.path().join("ns/net"));
+    processes.chain(entries("/run/netns").map(|e| e.path()))
+}
+
+/// Runs something in a network namespace, on a thread that ends with it.
+pub fn within<T: Send>(namespace: &File, act: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let run = || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(act())
+    };
+    thread::scope(|scope| scope.spawn(run).join())
+        .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
+}

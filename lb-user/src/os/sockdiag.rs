@@ -1,0 +1,231 @@
+//! Ending sockets: NETLINK_SOCK_DIAG, sock_diag(7), and SOCK_DESTROY (Linux 4.9, CONFIG_INET_DIAG_DESTROY).
+
+use std::{io, net, time::Duration};
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla as _};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use rustix::{
+    io::Errno,
+    net::sockopt::{Timeout, set_socket_timeout},
+};
+
+/// SOCK_DESTROY, include/uapi/linux/sock_diag.h.
+const SOCK_DESTROY: u16 = 21;
+/// INET_DIAG_REQ_SK_BPF_STORAGES, include/uapi/linux/inet_diag.h (Linux 5.7): ask for the values in a socket storage.
+const REQ_SK_BPF_STORAGES: u16 = 2;
+/// SK_DIAG_BPF_STORAGE_REQ_MAP_FD, include/uapi/linux/sock_diag.h.
+const STORAGE_REQ_MAP_FD: u16 = 1;
+/// INET_DIAG_SK_BPF_STORAGES, include/uapi/linux/inet_diag.h: the answer.
+const SK_BPF_STORAGES: u16 = 20;
+/// SK_DIAG_BPF_STORAGE, include/uapi/linux/sock_diag.h: one map's part of the answer.
+const STORAGE: u16 = 1;
+/// SK_DIAG_BPF_STORAGE_MAP_VALUE, include/uapi/linux/sock_diag.h.
+const STORAGE_MAP_VALUE: u16 = 3;
+/// NLA_F_NESTED, include/uapi/linux/netlink.h.
+const NLA_F_NESTED: u16 = 1 << 15;
+/// NLA_TYPE_MASK, include/uapi/linux/netlink.h: without the flags.
+const NLA_TYPE_MASK: u16 = 0x3fff;
+
+/// The kernel answers at once; silence means that something is broken.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// More than the 32 KiB that the kernel sends in one go (NLMSG_GOODSIZE).
+const BUFFER: usize = 64 * 1024;
+/// The most sockets that one sweep collects: above any node's number of connections to apiservers, and a bound on
+/// memory (about 10 MiB).
+const MAX_SOCKETS: usize = 100_000;
+
+/// A TCP socket of this network namespace, with what the kernel programs remember of it.
+#[derive(Clone, Debug)]
+pub struct TrackedSocket {
+    family: u8,
+    id: SocketId,
+    /// Whom it talks to, a v4-mapped address in its IPv4 form.
+    pub peer: net::SocketAddr,
+    /// The bytes of the storage map's value.
+    pub value: Vec<u8>,
+}
+
+/// How a socket was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By us.
+    Now,
+    /// It was gone already.
+    Gone,
+}
+
+/// An open NETLINK_SOCK_DIAG socket. It belongs to the network namespace of the thread that opened it.
+pub struct SockDiag {
+    socket: Socket,
+}
+
+impl SockDiag {
+    /// Opens the socket.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(DEADLINE))?;
+        Ok(Self { socket })
+    }
+
+    /// Every TCP socket, of IPv4 and IPv6, that has a value in the socket storage map behind `map_fd`, and that is
+    /// connecting or connected. TIME_WAIT sockets hang on nobody.
+    pub fn tracked(&self, map_fd: i32) -> io::Result<Vec<TrackedSocket>> {
+        let mut found = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            self.send(&with_storages(request(family), map_fd))?;
+            self.receive(|response| {
+                if let Some(value) = storage_value(response)
+                    && found.len() < MAX_SOCKETS
+                {
+                    let id = response.header.socket_id.clone();
+                    let peer = peer_of(&id);
+                    found.push(TrackedSocket { family, id, peer, value });
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
+    pub fn destroy(&self, socket: &TrackedSocket) -> io::Result<Ended> {
+        let body = InetRequest { socket_id: socket.id.clone(), ..inet_request(socket.family) };
+        let mut bytes = serialize(body, NLM_F_REQUEST | NLM_F_ACK);
+        bytes[4..6].copy_from_slice(&SOCK_DESTROY.to_ne_bytes());
+        self.send(&bytes)?;
+        match self.receive(|_| {}) {
+            Ok(()) => Ok(Ended::Now),
+            Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(Ended::Gone),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether the kernel can end sockets. A socket that cannot exist is asked for: ENOENT says yes, EOPNOTSUPP no.
+    pub fn can_destroy(&self) -> io::Result<bool> {
+        let id = SocketId::new_v4();
+        let nobody = TrackedSocket { family: AF_INET, peer: peer_of(&id), id, value: Vec::new() };
+        match self.destroy(&nobody) {
+            Ok(_) => Ok(true),
+            Err(e) if e.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let sent = self.socket.send(bytes, 0)?;
+        if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Reads one answer to its end: a dump's NLMSG_DONE, or an acknowledgement.
+    fn receive(&self, mut each: impl FnMut(&InetResponse)) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(BUFFER);
+        loop {
+            buffer.clear();
+            self.socket.recv(&mut buffer, 0)?;
+            let mut rest = buffer.as_slice();
+            while rest.len() >= 16 {
+                let message =
+                    NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
+                match &message.payload {
+                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => each(response),
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::Error(error) => {
+                        return error.code.map_or(Ok(()), |code| {
+                            Err(io::Error::from_raw_os_error(code.get().saturating_abs()))
+                        });
+                    }
+                    _ => {}
+                }
+                let length = (message.header.length as usize).next_multiple_of(4);
+                rest = rest.get(length.max(16)..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+fn peer_of(id: &SocketId) -> net::SocketAddr {
+    net::SocketAddr::new(id.destination_address.to_canonical(), id.destination_port)
+}
+
+fn inet_request(family: u8) -> InetRequest {
+    let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT - StateFlags::CLOSE;
+    let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
+    InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::empty(), states, socket_id }
+}
+
+fn request(family: u8) -> Vec<u8> {
+    serialize(inet_request(family), NLM_F_REQUEST | NLM_F_DUMP)
+}
+
+fn serialize(body: InetRequest, flags: u16) -> Vec<u8> {
+    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(body));
+    message.header.flags = flags;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+/// Appends the nested attribute that asks for a storage map's values, which netlink-packet-sock-diag does not know.
+fn with_storages(mut request: Vec<u8>, map_fd: i32) -> Vec<u8> {
+    for word in [12, REQ_SK_BPF_STORAGES | NLA_F_NESTED, 8, STORAGE_REQ_MAP_FD] {
+        request.extend_from_slice(&word.to_ne_bytes());
+    }
+    request.extend_from_slice(&map_fd.to_ne_bytes());
+    let length = request.len() as u32;
+    request[..4].copy_from_slice(&length.to_ne_bytes());
+    request
+}
+
+fn storage_value(response: &InetResponse) -> Option<Vec<u8>> {
+    let answer = response.nlas.iter().find(|nla| nla.kind() & NLA_TYPE_MASK == SK_BPF_STORAGES)?;
+    let mut bytes = vec![0; answer.value_len()];
+    answer.emit_value(&mut bytes);
+    let storage = attribute(&bytes, STORAGE)?;
+    Some(attribute(storage, STORAGE_MAP_VALUE)?.to_vec())
+}
+
+/// The payload of the first attribute of a kind: length and kind, 16 bits each, then the payload, padded to four.
+fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    while let [l0, l1, k0, k1, ..] = *bytes {
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let payload = bytes.get(4..length)?;
+        if u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK == kind {
+            return Some(payload);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_is_found_behind_a_padded_one() {
+        let mut bytes = Vec::new();
+        for (kind, payload) in [(2_u16, &b"abcde"[..]), (3, b"xy")] {
+            bytes.extend_from_slice(&(4 + payload.len() as u16).to_ne_bytes());
+            bytes.extend_from_slice(&kind.to_ne_bytes());
+            bytes.extend_from_slice(payload);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        assert_eq!(attribute(&bytes, 3), Some(&b"xy"[..]));
+        assert_eq!(attribute(&bytes, 4), None);
+        assert_eq!(attribute(&[200, 0, 1, 0], 1), None, "a length beyond the end");
+    }
+
+    #[test]
+    fn a_request_for_storages_carries_its_own_length() {
+        let bytes = with_storages(request(AF_INET), 7);
+        assert_eq!(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize, bytes.len());
+        assert_eq!(bytes.len() % 4, 0);
+    }
+}

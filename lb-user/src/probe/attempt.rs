@@ -1,0 +1,120 @@
+use lb_core::probe::{Failure, Phase, ProbeOutcome};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Kept,
+    connection::{Connection, Head, Http},
+    dial,
+    failure::Trouble,
+    plan::{Check, HttpPlan, Plan},
+    tcp::Tcp,
+};
+
+/// Makes the probes of one backend, one at a time.
+pub(super) struct Attempts(Plan);
+
+/// When a probe began, and when it has to be over.
+#[derive(Clone, Copy)]
+struct Span {
+    started: Instant,
+    deadline: Instant,
+}
+
+/// An answer's head, with the connection that it came on.
+struct Answered {
+    http: Http,
+    made: Instant,
+    head: Head,
+}
+
+impl Attempts {
+    pub(super) fn new(plan: Plan) -> Self {
+        Self(plan)
+    }
+
+    /// Makes one probe, over the kept connection where that can be, and leaves in its place the one to be watched.
+    /// Clears `was_brief` when it closes a kept connection that is still good.
+    pub(super) async fn make(&self, kept: &mut Option<Kept>, was_brief: &mut bool) -> ProbeOutcome {
+        let started = Instant::now();
+        let span = Span { started, deadline: started + self.0.timeout };
+        match &self.0.check {
+            Check::Impossible(why) => ProbeOutcome::Inconclusive { reason: why.clone() },
+            Check::Tcp => match self.connect(span).await {
+                Ok(fresh) => {
+                    let latency = started.elapsed();
+                    *was_brief &= kept.replace(fresh).is_none();
+                    ProbeOutcome::Ready { latency }
+                }
+                Err(trouble) => trouble.into(),
+            },
+            Check::Http(plan) => match self.ask(plan, kept.take(), span).await {
+                Ok(answered) => {
+                    let outcome = plan.judge(answered.head.status, span);
+                    *kept = answered.finish(span).await;
+                    outcome
+                }
+                Err(trouble) => trouble.into(),
+            },
+        }
+    }
+
+    async fn connect(&self, span: Span) -> Result<Kept, Trouble> {
+        let stream = timeout_at(span.deadline, dial::tcp(&self.0))
+            .await
+            .unwrap_or(Err(Trouble::Backend(Failure::Timeout(Phase::Connect))))?;
+        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), made: Instant::now() })
+    }
+
+    async fn ask(&self, plan: &HttpPlan, kept: Option<Kept>, span: Span) -> Result<Answered, Trouble> {
+        if let Some(Kept { connection: Connection::Http(mut http), made }) = kept {
+            match timeout_at(span.deadline, http.ask(&plan.question)).await {
+                Ok(Ok(head)) => return Ok(Answered { http, made, head }),
+                // It ended before or because it was used; whether the backend is well, a fresh one tells.
+                Ok(Err(_)) => {}
+                Err(_) => return Err(Failure::Timeout(Phase::Request).into()),
+            }
+        }
+        self.dial_and_ask(plan, span).await
+    }
+
+    async fn dial_and_ask(&self, plan: &HttpPlan, span: Span) -> Result<Answered, Trouble> {
+        let mut phase = Phase::Connect;
+        let answered = async {
+            let mut http = dial::http(&self.0, plan, &mut phase).await?;
+            let made = Instant::now();
+            let head = http.ask(&plan.question).await?;
+            Ok(Answered { http, made, head })
+        };
+        match timeout_at(span.deadline, answered).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Timeout(phase).into()),
+        }
+    }
+}
+
+impl Answered {
+    async fn finish(self, span: Span) -> Option<Kept> {
+        let http = self.http.finish(self.head, span.deadline).await?;
+        Some(Kept { connection: Connection::Http(http), made: self.made })
+    }
+}
+
+impl HttpPlan {
+    fn judge(&self, status: u16, span: Span) -> ProbeOutcome {
+        let latency = span.started.elapsed();
+        if self.expect.contains(&status) {
+            ProbeOutcome::Ready { latency }
+        } else {
+            ProbeOutcome::NotReady { latency, status }
+        }
+    }
+}
+
+impl From<Trouble> for ProbeOutcome {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Backend(failure) => Self::Failed(failure),
+            Trouble::Local(reason) => Self::Inconclusive { reason },
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Probing: one task per backend, which owns one persistent connection.
+//!
+//! The task answers requests for a probe over the connection it keeps, dials anew when there is none, and watches
+//! the connection in between: a crash of the backend closes it long before the next probe is due.
+//! Nothing here decides anything: outcomes go to the agent, and verdicts are made in [`lb_core`].
+//!
+//! HTTP/2 is spoken through `h2` and not through hyper's client: that one hides why a connection ended, and spawns a
+//! task for the connection and another for each request.
+
+mod attempt;
+mod connection;
+mod dial;
+mod failure;
+mod heartbeat;
+mod http1;
+mod http2;
+mod plan;
+mod tcp;
+pub mod tls;
+
+use lb_core::{
+    model::BackendKey,
+    probe::{Failure, ProbeOutcome, ProbeTarget},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use self::{attempt::Attempts, connection::Connection, plan::Plan, tls::TlsSettings};
+
+/// A connection that ends sooner than this after it was made was brief. See [`Prober`].
+const BRIEF: Duration = Duration::from_secs(1);
+
+/// What a prober tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeEvent {
+    /// A probe is over.
+    Done {
+        /// Whose.
+        key: BackendKey,
+        /// The number it was asked for with.
+        attempt: u64,
+        /// What came of it.
+        outcome: ProbeOutcome,
+    },
+    /// The kept connection ended between two probes, and not by us: worth a probe at once.
+    ConnectionLost {
+        /// Whose.
+        key: BackendKey,
+        /// How it ended; the phase, where there is one, is [`lb_core::probe::Phase::Idle`].
+        why: Failure,
+    },
+}
+
+/// The handle of one backend's prober. Dropping it ends the task and closes the connection, also amid a probe.
+///
+/// A lost connection is told once: if the connection before it had been brief as well, the loss of a brief one is not
+/// told. So a backend that closes each connection at once is probed once more, and not in a loop without end.
+#[derive(Debug)]
+pub struct Prober {
+    requests: watch::Sender<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Prober {
+    /// Starts the prober of one backend; nothing is sent before the first [`Self::probe`].
+    ///
+    /// `tls` is needed for an https check and not looked at otherwise. A target that cannot be probed at all (no TLS
+    /// settings, a path that is none) has [`ProbeOutcome::Inconclusive`] probes, with the reason. The task ends by
+    /// itself when the receiver of `events` is gone.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn spawn(target: ProbeTarget, tls: Option<TlsSettings>, events: mpsc::Sender<ProbeEvent>) -> Self {
+        let (requests, asked) = watch::channel(0);
+        let key = target.key.clone();
+        let watcher =
+            Watcher { key, attempts: Attempts::new(Plan::new(target, tls)), kept: None, was_brief: false };
+        Self { requests, task: tokio::spawn(watcher.run(asked, events)) }
+    }
+
+    /// Asks for a probe; never waits. One is made at a time: of the requests that come while one is under way only
+    /// the last is remembered, and made when that one is over.
+    pub fn probe(&self, attempt: u64) {
+        self.requests.send_replace(attempt);
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A connection between two probes.
+struct Kept {
+    connection: Connection,
+    made: Instant,
+}
+
+/// The task behind a [`Prober`].
+struct Watcher {
+    key: BackendKey,
+    attempts: Attempts,
+    kept: Option<Kept>,
+    /// Whether the last connection that was lost had been brief.
+    was_brief: bool,
+}
+
+impl Watcher {
+    async fn run(mut self, mut asked: watch::Receiver<u64>, events: mpsc::Sender<ProbeEvent>) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                why = ending(&mut self.kept) => self.lost(why),
+                request = asked.changed() => {
+                    if request.is_err() {
+                        return;
+                    }
+                    let attempt = *asked.borrow_and_update();
+                    Some(self.probe(attempt).await)
+                }
+            };
+            if let Some(event) = event
+                && events.send(event).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    async fn probe(&mut self, attempt: u64) -> ProbeEvent {
+        let outcome = self.attempts.make(&mut self.kept, &mut self.was_brief).await;
+        ProbeEvent::Done { key: self.key.clone(), attempt, outcome }
+    }
+
+    fn lost(&mut self, why: Failure) -> Option<ProbeEvent> {
+        let brief = self.kept.take().is_some_and(|kept| kept.made.elapsed() < BRIEF);
+        let told = !(brief && self.was_brief);
+        self.was_brief = brief;
+        told.then(|| ProbeEvent::ConnectionLost { key: self.key.clone(), why })
+    }
+}
+
+/// Waits until the kept connection ends; without one, for ever.
+async fn ending(kept: &mut Option<Kept>) -> Failure {
+    match kept {
+        Some(kept) => kept.connection.ending().await,
+        None => std::future::pending().await,
+    }
+}
