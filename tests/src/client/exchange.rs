@@ -1,0 +1,109 @@
+//! As much HTTP/1.1 as the lab needs: one GET on a connection of its own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::dial::{Failure, Stream, Target};
+
+/// No head or whole answer of the stand-in comes near this; more means that the peer is not one.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// One finished request.
+pub(super) struct Served {
+    /// The stand-in's name.
+    pub(super) by: String,
+    /// What getpeername() said.
+    pub(super) peer: SocketAddr,
+    /// Time that connect() took.
+    pub(super) connect: Duration,
+}
+
+/// An open `/watch`.
+pub(super) struct Watch {
+    pub(super) by: String,
+    pub(super) local: SocketAddr,
+    stream: Box<dyn Stream>,
+}
+
+/// Opens a connection, asks `/whoami` and waits for the server to close.
+pub(super) async fn whoami(target: &Target) -> Result<Served, Failure> {
+    let connected = target.connect().await?;
+    let peer = target.peer(&connected.stream)?;
+    let exchange = async {
+        let mut stream = target.secure(connected.stream).await?;
+        let head = get(&mut *stream, "/whoami").await?;
+        to_the_end(&mut *stream).await?;
+        Ok::<_, Failure>(head.served_by)
+    };
+    let by = timeout(target.timeout, exchange).await.map_err(|_| Failure("timeout".into()))??;
+    Ok(Served { by, peer, connect: connected.took })
+}
+
+/// Opens a connection and starts to watch on it.
+pub(super) async fn watch(target: &Target) -> Result<Watch, Failure> {
+    let connected = target.connect().await?;
+    let local = connected.stream.local_addr()?;
+    let opening = async {
+        let mut stream = target.secure(connected.stream).await?;
+        let head = get(&mut *stream, "/watch").await?;
+        Ok(Watch { by: head.served_by, local, stream })
+    };
+    timeout(target.timeout, opening).await.map_err(|_| Failure("timeout".into()))?
+}
+
+impl Watch {
+    /// Waits, for as long as it takes, for the next piece; fails when the stream has ended, however it did.
+    pub(super) async fn next(&mut self) -> Result<(), Failure> {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer).await? {
+            0 => Err(Failure("eof".into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Head {
+    served_by: String,
+}
+
+async fn get(stream: &mut dyn Stream, path: &str) -> Result<Head, Failure> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: apiserver\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut head = Vec::with_capacity(512);
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == MAX_ANSWER {
+            return Err(Failure("http-head-too-long".into()));
+        }
+        // One byte at a time leaves the body in the stream; the head is some 150 bytes and TLS buffers below.
+        head.push(stream.read_u8().await?);
+    }
+    parse(&head)
+}
+
+fn parse(head: &[u8]) -> Result<Head, Failure> {
+    let head = std::str::from_utf8(head).map_err(|_| Failure("http-garbage".into()))?;
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1.1 "))
+        .and_then(|rest| rest.split(' ').next())
+        .ok_or_else(|| Failure("http-garbage".into()))?;
+    if status != "200" {
+        return Err(Failure(format!("http-{status}")));
+    }
+    let served_by = lines
+        .find_map(|line| line.strip_prefix("x-served-by: "))
+        .ok_or_else(|| Failure("http-no-served-by".into()))?;
+    Ok(Head { served_by: served_by.to_owned() })
+}
+
+/// Reads until the server closes, so that the port's TIME_WAIT is the server's and the client never runs out of ports.
+async fn to_the_end(stream: &mut dyn Stream) -> Result<(), Failure> {
+    let mut rest = Vec::new();
+    stream.take(MAX_ANSWER as u64).read_to_end(&mut rest).await?;
+    if rest.is_empty() { Err(Failure("http-no-body".into())) } else { Ok(()) }
+}

@@ -1,0 +1,68 @@
+//! Whether this machine can run a lab.
+
+use anyhow::bail;
+
+use crate::{binaries, cgroup};
+
+/// Set to 1 to let tests that cannot run here pass as skipped, instead of failing.
+pub const ALLOW_SKIP: &str = "LBCTL_TEST_ALLOW_SKIP";
+/// Each with the Debian package that brings it.
+const TOOLS: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
+    ("bridge", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("nft", "nftables"),
+    ("bpftool", "bpftool"),
+    ("curl", "curl"),
+];
+
+/// What is missing, each with its remedy; empty when a lab can be built.
+#[must_use]
+pub fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root (network namespaces, cgroups and bpffs need it; hint: run under sudo)".into());
+    }
+    for (tool, package) in TOOLS {
+        if !in_path(tool) {
+            missing.push(format!("{tool} (hint: apt-get install {package})"));
+        }
+    }
+    if let Err(error) = cgroup::root() {
+        missing.push(format!("cgroup v2 ({error:#})"));
+    }
+    let file_systems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if !file_systems.lines().any(|line| line.trim_start_matches("nodev").trim() == "bpf") {
+        missing.push("bpffs (hint: a kernel with CONFIG_BPF_SYSCALL)".into());
+    }
+    for binary in [binaries::standin(), binaries::client()] {
+        if let Err(error) = binary {
+            missing.push(format!("{error:#}"));
+        }
+    }
+    missing
+}
+
+/// Whether a test may go on: `true` when nothing is missing, `false` when it is to be skipped on the user's word.
+///
+/// # Errors
+/// When something is missing and `LBCTL_TEST_ALLOW_SKIP` is not 1: says what.
+pub fn ready() -> anyhow::Result<bool> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    let missing = missing.join("; ");
+    if std::env::var(ALLOW_SKIP).is_ok_and(|value| value == "1") {
+        eprintln!("SKIPPED: this machine lacks {missing}");
+        return Ok(false);
+    }
+    bail!("this machine lacks {missing}; set {ALLOW_SKIP}=1 to skip instead of fail")
+}
+
+fn in_path(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(tool).is_file())
+}

@@ -1,0 +1,219 @@
+//! Listening, TLS, and the life of a connection.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, server};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::answers::answer;
+use super::state::{Misbehaviour, State};
+use super::{body::Answer, control};
+use crate::tls;
+
+/// Longest queue of connections not yet accepted: a load generator's burst, far above what tests open at once.
+const BACKLOG: u32 = 1024;
+/// Time that established connections get to finish after SIGTERM.
+const GRACE: Duration = Duration::from_secs(3);
+/// A peer that does not finish its TLS handshake must not hold the connection for ever.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause after a failed accept (out of file descriptors), so that it does not spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(10);
+
+/// Flags of `apiserver-standin`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "apiserver-standin", about = "A stand-in for kube-apiserver, with faults on request")]
+pub struct Options {
+    /// Address to listen on; may be repeated, IPv4 and IPv6
+    #[arg(long, required = true, value_name = "ADDR")]
+    pub listen: Vec<SocketAddr>,
+    /// Name given by /whoami and in the x-served-by header
+    #[arg(long)]
+    pub name: String,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", required_unless_present = "plain", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Speak HTTP/1.1 without TLS
+    #[arg(long)]
+    pub plain: bool,
+    /// Unix socket for changing the behaviour while running
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+    /// How to be broken from the start
+    #[arg(long, value_enum, default_value_t = Misbehaviour::None)]
+    pub misbehave: Misbehaviour,
+}
+
+/// Serves until SIGTERM or SIGINT, then lets connections finish; prints `ready` once it listens.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    let state = Arc::new(State::new(options.name.clone(), options.misbehave));
+    let acceptor = acceptor(&options)?;
+    if let Some(path) = &options.control {
+        tokio::spawn(control::serve(control::bind(path)?, Arc::clone(&state)));
+    }
+    for address in &options.listen {
+        let listener = listen(*address).with_context(|| format!("listen on {address}"))?;
+        tokio::spawn(accept(listener, acceptor.clone(), Arc::clone(&state)));
+    }
+    println!("ready");
+    std::io::stdout().flush().context("say that it is ready")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    state.stop();
+    // Connections that outlast the grace are cut by the exit.
+    let _ = timeout(GRACE, state.all_closed()).await;
+    Ok(())
+}
+
+fn acceptor(options: &Options) -> anyhow::Result<Option<TlsAcceptor>> {
+    match (&options.cert, &options.key) {
+        _ if options.plain => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(TlsAcceptor::from(tls::server_config(cert, key)?))),
+        _ => bail!("--cert and --key are needed unless --plain is given"),
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            // So that 0.0.0.0 and [::] can be given side by side.
+            set_ipv6_v6only(&socket, true)?;
+            socket
+        }
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = state.stopped() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tokio::spawn(converse(stream, peer, acceptor.clone(), Arc::clone(&state)));
+            }
+            Err(_) => sleep(ACCEPT_RETRY).await,
+        }
+    }
+}
+
+/// The whole life of one connection. Its errors are the peer's affair: a stand-in has nobody to tell.
+async fn converse(mut stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+    let _open = state.connection();
+    match state.misbehaviour() {
+        Misbehaviour::AcceptClose => return,
+        Misbehaviour::Garbage => return garble(&mut stream).await,
+        Misbehaviour::None
+        | Misbehaviour::EndlessBody
+        | Misbehaviour::Redirect
+        | Misbehaviour::Unauthorized
+        | Misbehaviour::Error500
+        | Misbehaviour::Goaway => {}
+    }
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else {
+        return http1(stream, peer, &state).await;
+    };
+    let Ok(Ok(stream)) = timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2(stream, peer, &state).await;
+    } else {
+        http1(stream, peer, &state).await;
+    }
+}
+
+/// Waits for the peer to speak first, as a server does, then answers nonsense and waits for it to leave.
+async fn garble(stream: &mut TcpStream) {
+    let mut buffer = [0; 1024];
+    let _ = stream.read(&mut buffer).await;
+    let _ = stream.write_all(&b"\x00\xfe\x07nonsense\r\n".repeat(64)).await;
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+}
+
+async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: SocketAddr, state: &Arc<State>) {
+    let answered = Arc::new(Notify::new());
+    let service = service_fn(|request| respond(state, peer, request, &answered));
+    let connection = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = leave(state, &answered) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+async fn http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    state: &Arc<State>,
+) {
+    let answered = Arc::new(Notify::new());
+    let service = {
+        let (state, answered) = (Arc::clone(state), Arc::clone(&answered));
+        service_fn(move |request| respond(&state, peer, request, &answered))
+    };
+    let connection = server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = leave(state, &answered) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+/// Returns when the connection is to be ended from this side.
+async fn leave(state: &State, answered: &Notify) {
+    tokio::select! {
+        () = state.stopped() => {}
+        () = answered.notified() => {}
+    }
+}
+
+fn respond(
+    state: &Arc<State>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+    answered: &Arc<Notify>,
+) -> impl Future<Output = Result<hyper::Response<Answer>, Infallible>> + use<> {
+    let (state, answered) = (Arc::clone(state), Arc::clone(answered));
+    async move {
+        let response = answer(Arc::clone(&state), peer, request).await;
+        if state.misbehaviour() == Misbehaviour::Goaway {
+            answered.notify_one();
+        }
+        Ok(response)
+    }
+}

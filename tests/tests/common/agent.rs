@@ -1,0 +1,118 @@
+//! Questions to a running agent, and waiting for its answers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lb_tests::Lab;
+use lb_tests::lab::{Agent, HOSTNAME, Master, VIP};
+use lb_tests::wait::eventually;
+use serde_json::Value;
+
+use super::SOON;
+
+/// Timings of tests that need not see the defaults: from fault to verdict at most [`FAST_FALL`], and back at most
+/// [`FAST_RISE`].
+pub fn fast(yaml: &mut serde_yaml::Value) {
+    let health = &mut yaml["services"][0]["health"];
+    health["interval"] = "500ms".into();
+    health["timeout"] = "300ms".into();
+    health["fall"] = 2.into();
+    health["rise"] = 2.into();
+}
+
+/// `fall * interval + timeout` of [`fast`].
+pub const FAST_FALL: Duration = Duration::from_millis(1300);
+/// `rise * interval + timeout` of [`fast`].
+pub const FAST_RISE: Duration = Duration::from_millis(1300);
+
+/// Starts the agent and waits until every master is up and the kernel knows.
+pub fn running(lab: &Lab) -> Agent {
+    let agent = lab.start_agent().unwrap();
+    all_up(lab, &agent);
+    eventually(SOON, "the kernel is programmed", || {
+        let response = agent.request("GET", "/readyz", "").map_err(|error| format!("{error:#}"))?;
+        if response.status == 200 { Ok(()) } else { Err(format!("{response:?}")) }
+    })
+    .unwrap();
+    agent
+}
+
+/// Waits until every master is up.
+pub fn all_up(lab: &Lab, agent: &Agent) {
+    for master in lab.masters() {
+        await_health(agent, master.address(), "up", SOON);
+    }
+}
+
+/// Waits until the hosts file maps the service's name to its virtual address, and returns the file.
+pub fn named(lab: &Lab) -> String {
+    let (ip, _) = VIP.split_once(':').unwrap();
+    eventually(SOON, "the hosts file has the entry", || {
+        let hosts = std::fs::read_to_string(lab.hosts_file()).unwrap_or_default();
+        let is_ours = |line: &&str| line.starts_with(ip) && line.contains(HOSTNAME);
+        if hosts.lines().filter(is_ours).count() == 1 { Ok(hosts) } else { Err(hosts) }
+    })
+    .unwrap()
+}
+
+/// The backends of all services, as the admin API gives them.
+pub fn backends(agent: &Agent) -> Result<Vec<Value>, String> {
+    let response = agent.request("GET", "/v1/backends", "").map_err(|error| format!("{error:#}"))?;
+    of_services(&serde_json::from_str(&response.body).map_err(|error| error.to_string())?)
+}
+
+/// The backends of all services, as `lbctl backends -o json` gives them.
+pub fn listed(lab: &Lab) -> Vec<Value> {
+    let text = lab.lbctl(&["backends", "-o", "json"]).unwrap().success().unwrap();
+    of_services(&serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+/// What `lbctl status -o json` gives.
+pub fn status(lab: &Lab) -> Value {
+    let text = lab.lbctl(&["status", "-o", "json"]).unwrap().success().unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The one of `backends` with this address.
+pub fn of_address(backends: &[Value], address: SocketAddr) -> Result<Value, String> {
+    let is_it = |backend: &&Value| backend["address"] == address.to_string();
+    backends.iter().find(is_it).cloned().ok_or_else(|| format!("no backend {address} in {backends:?}"))
+}
+
+/// Waits until `holds` is true of a backend, and returns it.
+pub fn await_backend(
+    agent: &Agent,
+    address: SocketAddr,
+    what: &str,
+    deadline: Duration,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
+    eventually(deadline, what, || {
+        let backend = of_address(&backends(agent)?, address)?;
+        if holds(&backend) { Ok(backend) } else { Err(backend.to_string()) }
+    })
+    .unwrap()
+}
+
+/// Waits until a backend has this health, and returns it.
+pub fn await_health(agent: &Agent, address: SocketAddr, health: &str, deadline: Duration) -> Value {
+    let what = format!("{address} is {health}");
+    await_backend(agent, address, &what, deadline, |backend| backend["health"] == health)
+}
+
+/// Waits until exactly these masters serve.
+pub fn await_serving(agent: &Agent, serving: &[&Master], deadline: Duration) {
+    let wanted: Vec<String> = serving.iter().map(|master| master.address().to_string()).collect();
+    eventually(deadline, &format!("{wanted:?} serve"), || {
+        let backends = backends(agent)?;
+        let serves = |backend: &&Value| backend["serving"] == true;
+        let now: Vec<&str> = backends.iter().filter(serves).filter_map(|b| b["address"].as_str()).collect();
+        if now == wanted { Ok(()) } else { Err(format!("{now:?} do; {backends:?}")) }
+    })
+    .unwrap();
+}
+
+fn of_services(view: &Value) -> Result<Vec<Value>, String> {
+    let services = view["services"].as_array().ok_or_else(|| format!("no services in {view}"))?;
+    Ok(services.iter().filter_map(|service| service["backends"].as_array()).flatten().cloned().collect())
+}

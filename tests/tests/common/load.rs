@@ -1,0 +1,81 @@
+//! Traffic through the virtual address, and what became of it.
+
+use std::io::Write;
+use std::time::Duration;
+
+use lb_tests::Lab;
+use lb_tests::lab::Node;
+use lb_tests::traffic;
+pub use lb_tests::traffic::Report;
+use lb_tests::wait::eventually;
+
+use super::SOON;
+
+/// Writes a measured figure to stderr, past the test harness, which would show it only when the test fails.
+pub fn figure(text: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").replace('_', " ");
+    // A figure that cannot be written is missed by the reader, not by the test.
+    let _ = writeln!(std::io::stderr(), "figure: {test}: {text}");
+}
+
+/// The clock of the load's reports.
+pub fn unix_ms() -> i64 {
+    traffic::unix_ms().unwrap()
+}
+
+/// `count` requests, one after another, each on a connection of its own.
+pub fn requests(node: &Node, to: &str, family: &str, count: u32) -> Report {
+    traffic::requests(node, to, family, count).unwrap()
+}
+
+/// One connect, and how it ended: `connected` or an error, and after how many milliseconds.
+pub fn syn(node: &Node, to: &str) -> (String, u64) {
+    let report = node.client(&["syn", "--to", to, "--connect-timeout", "5s"]).unwrap();
+    (report["result"].as_str().unwrap().to_owned(), report["ms"].as_u64().unwrap())
+}
+
+/// No request failed and no held connection ended.
+pub fn assert_untouched(report: &Report) {
+    assert_eq!((report.failed(), report.broken()), (0, 0), "{report:?}");
+    assert!(report.ok() > 0, "nothing was asked: {report:?}");
+}
+
+/// A load in the background.
+pub struct Load(traffic::Load);
+
+impl Load {
+    /// Clients that open connections to the virtual address in a loop, and others that hold one.
+    pub fn start(lab: &Lab, family: &str, clients: u32, held: u32) -> Self {
+        Self::with(lab, family, clients, held, &[])
+    }
+
+    /// As [`Self::start`], with more arguments for `lab-client load`.
+    pub fn with(lab: &Lab, family: &str, clients: u32, held: u32, more: &[&str]) -> Self {
+        Self(traffic::Load::start(lab, family, clients, held, more).unwrap())
+    }
+
+    /// Waits until so many more requests have succeeded.
+    pub fn more(&self, count: u64) {
+        let wanted = self.0.ok() + count;
+        eventually(SOON, &format!("{count} more requests succeed"), || {
+            let ok = self.0.ok();
+            if ok >= wanted { Ok(()) } else { Err(format!("{ok} of {wanted}")) }
+        })
+        .unwrap();
+    }
+
+    /// Waits until it has run for so much longer.
+    pub fn run_on(&self, duration: Duration) {
+        let wanted = self.0.at_ms() + u64::try_from(duration.as_millis()).unwrap();
+        eventually(duration + SOON, &format!("the load runs for {duration:?}"), || {
+            let at = self.0.at_ms();
+            if at >= wanted { Ok(()) } else { Err(format!("at {at} of {wanted} ms")) }
+        })
+        .unwrap();
+    }
+
+    /// Ends it.
+    pub fn stop(self) -> Report {
+        self.0.stop().unwrap()
+    }
+}
