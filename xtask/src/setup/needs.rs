@@ -1,0 +1,150 @@
+//! What building and testing lbctl needs, as data.
+
+use super::machine::Machine;
+
+/// One thing the project cannot do without.
+pub(crate) struct Need {
+    /// Its name.
+    pub(crate) what: &'static str,
+    /// What it is for.
+    pub(crate) why: &'static str,
+    /// Whether the machine has it.
+    pub(crate) present: fn(&dyn Machine) -> bool,
+    /// How to get it.
+    pub(crate) remedy: Remedy,
+    /// The need that this one merely serves: while that is present, this is not wanted.
+    pub(crate) only_for: Option<&'static str>,
+}
+
+/// How a need is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// A Debian package.
+    Package(&'static str),
+    /// A program to run, as the user who builds.
+    Run(Invocation),
+}
+
+/// A program, its arguments and what its environment must contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Invocation {
+    /// Name of the program.
+    pub(crate) program: &'static str,
+    /// Its arguments.
+    pub(crate) arguments: &'static [&'static str],
+    /// Environment variables set in addition.
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+}
+
+/// The toolchains that lb-user's build script tries, in its order: rustup's nightly with the component rust-src,
+/// or Debian's packages linked under this name.
+const TOOLCHAINS: [&str; 2] = ["nightly", "debweb"];
+
+/// The oldest bpf-linker that reads the bitcode of the compilers in use (LLVM 22).
+const BPF_LINKER_AT_LEAST: (u32, u32) = (0, 13);
+
+pub(super) const TOOLCHAIN: &str = "toolchain that can build core";
+pub(super) const BPF_LINKER: &str = "bpf-linker";
+
+/// Everything needed on top of rustup's stable Rust. A command comes after the commands that it needs.
+pub(crate) const NEEDS: &[Need] = &[
+    package("gcc", "links Rust programs and compiles ring", |m| m.has_program("cc") && m.has_program("gcc")),
+    package("libc6-dev", "the C library, for the static binary", |m| m.has_c_library("libc.a")),
+    package("rustc-web", "compiles the kernel programs", |m| m.has_file("/usr/bin/rustc"))
+        .only_for(TOOLCHAIN),
+    package("cargo-web", "compiles the kernel programs", |m| m.has_file("/usr/bin/cargo"))
+        .only_for(TOOLCHAIN),
+    package("rust-web-src", "the source of core, which the kernel programs are built with", |m| {
+        m.has_file("/usr/lib/rustlib/src/rust/library/core")
+    })
+    .only_for(TOOLCHAIN),
+    command(
+        TOOLCHAIN,
+        "compiles the kernel programs; this is Debian's, made known to rustup",
+        |m| TOOLCHAINS.iter().any(|name| m.can_build_core(name)),
+        Invocation {
+            program: "rustup",
+            arguments: &["toolchain", "link", "debweb", "/usr"],
+            environment: &[],
+        },
+    ),
+    package("llvm-22-dev", "bpf-linker is built on it", |m| m.has_file("/usr/lib/llvm-22/bin/llvm-config"))
+        .only_for(BPF_LINKER),
+    package("libpolly-22-dev", "LLVM links to it", |m| m.has_file("/usr/lib/llvm-22/lib/libPolly.a"))
+        .only_for(BPF_LINKER),
+    package("zlib1g-dev", "LLVM links to it", |m| m.has_file("/usr/include/zlib.h")).only_for(BPF_LINKER),
+    package("libzstd-dev", "LLVM links to it", |m| m.has_file("/usr/include/zstd.h")).only_for(BPF_LINKER),
+    package("libxml2-dev", "LLVM links to it", |m| m.has_file("/usr/include/libxml2/libxml/parser.h"))
+        .only_for(BPF_LINKER),
+    command(BPF_LINKER, "links the kernel programs", has_bpf_linker, BUILD_BPF_LINKER),
+    command(
+        "rustfmt",
+        "checks the layout of the source",
+        |m| m.has_component_program("rustfmt"),
+        Invocation { program: "rustup", arguments: &["component", "add", "rustfmt"], environment: &[] },
+    ),
+    command(
+        "clippy",
+        "checks the source",
+        |m| m.has_component_program("cargo-clippy"),
+        Invocation { program: "rustup", arguments: &["component", "add", "clippy"], environment: &[] },
+    ),
+    package("iproute2", "makes the network namespaces of the end-to-end tests", |m| m.has_program("ip")),
+    package("nftables", "drops packets in the end-to-end tests", |m| m.has_program("nft")),
+    package("bpftool", "shows what the end-to-end tests left in the kernel", |m| m.has_program("bpftool")),
+    package("curl", "a client in the end-to-end tests", |m| m.has_program("curl")),
+    package("util-linux", "nsenter, for the end-to-end tests", |m| m.has_program("nsenter")),
+    package("procps", "ps, for the end-to-end tests", |m| m.has_program("ps")),
+];
+
+const BUILD_BPF_LINKER: Invocation = Invocation {
+    program: "cargo",
+    arguments: &[
+        "install",
+        "bpf-linker",
+        "--version",
+        "^0.13",
+        "--locked",
+        "--no-default-features",
+        "--features",
+        "llvm-22",
+    ],
+    environment: &[
+        ("LLVM_PREFIX", "/usr/lib/llvm-22"),
+        ("LLVM_SYS_221_PREFIX", "/usr/lib/llvm-22"),
+        ("RUSTFLAGS", "-L/usr/lib/llvm-22/lib -L/usr/lib/x86_64-linux-gnu -L/usr/lib/aarch64-linux-gnu"),
+    ],
+};
+
+const fn package(what: &'static str, why: &'static str, present: fn(&dyn Machine) -> bool) -> Need {
+    Need { what, why, present, remedy: Remedy::Package(what), only_for: None }
+}
+
+const fn command(
+    what: &'static str,
+    why: &'static str,
+    present: fn(&dyn Machine) -> bool,
+    invocation: Invocation,
+) -> Need {
+    Need { what, why, present, remedy: Remedy::Run(invocation), only_for: None }
+}
+
+impl Need {
+    const fn only_for(mut self, other: &'static str) -> Self {
+        self.only_for = Some(other);
+        self
+    }
+}
+
+fn has_bpf_linker(machine: &dyn Machine) -> bool {
+    machine
+        .version_of("bpf-linker")
+        .and_then(|line| major_and_minor(&line))
+        .is_some_and(|version| version >= BPF_LINKER_AT_LEAST)
+}
+
+/// `bpf-linker 0.13.0` -> (0, 13)
+fn major_and_minor(line: &str) -> Option<(u32, u32)> {
+    let mut numbers = line.split_whitespace().nth(1)?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
