@@ -1,11 +1,12 @@
 //! What the tests share: questions to masters here, to the agent in `agent`, traffic in `load`, who may run beside whom in
-//! `quiet`.
+//! `quiet`, what a node looks like in `traces`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, which uses what it needs")]
 
 pub mod agent;
 pub mod load;
 pub mod quiet;
+pub mod traces;
 
 use std::time::Duration;
 
