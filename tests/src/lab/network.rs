@@ -56,7 +56,9 @@ impl Network {
             .ip(&["link", "add", "name", &port, "type", "veth", "peer", "name", INTERFACE, "netns", peer])?;
         self.bridge.ip(&["link", "set", "dev", &port, "master", BRIDGE])?;
         self.bridge.ip(&["link", "set", "dev", &port, "up"])?;
-        host.netns.ip(&["link", "set", "dev", INTERFACE, "address", &host.mac()])?;
+        // Without a link-local address, which would come a second after the others.
+        let mac = host.mac();
+        host.netns.ip(&["link", "set", "dev", INTERFACE, "address", &mac, "addrgenmode", "none"])?;
         host.netns.ip(&["addr", "add", &format!("{}/24", host.v4()), "dev", INTERFACE])?;
         // Without duplicate address detection, which would keep the address from being bound for a second.
         host.netns.ip(&["addr", "add", &format!("{}/64", host.v6()), "dev", INTERFACE, "nodad"])?;

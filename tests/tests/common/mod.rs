@@ -11,7 +11,7 @@ pub mod traces;
 use std::time::Duration;
 
 use lb_tests::Lab;
-use lb_tests::lab::Master;
+use lb_tests::lab::{ClientRun, Master};
 use lb_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -49,6 +49,15 @@ pub fn watches(master: &Master, count: u64) {
     eventually(SOON, "the watches open", || {
         let watches = master.stats().unwrap()["requests"]["/watch"].clone();
         if watches == count { Ok(()) } else { Err(watches.to_string()) }
+    })
+    .unwrap();
+}
+
+/// Waits until a `hold` client has its watch.
+pub fn opened(client: &ClientRun) {
+    eventually(SOON, "the watch opens", || {
+        let said = client.stdout();
+        if said.starts_with("open ") && said.contains('\n') { Ok(()) } else { Err(said) }
     })
     .unwrap();
 }
