@@ -4,6 +4,7 @@
 //! remembered that can be observed.
 
 mod error;
+pub mod ipvs;
 pub mod socket;
 
 use std::{collections::BTreeMap, fmt::Debug};

@@ -1,0 +1,3 @@
+//! The IPVS dataplane.
+
+pub mod kernel;
