@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_core::model::Scope;
+use lb_core::{desired::DesiredState, model::Scope};
 use lb_user::{
     dataplane::{
         Dataplane as _,
@@ -87,7 +87,7 @@ fn options(bpffs: &Bpffs) -> Options {
 fn open(bpffs: &Bpffs) -> SocketDataplane {
     let (mut dataplane, _) = SocketDataplane::open(options(bpffs)).unwrap();
     let wanted = dataplane.lower(&Default::default()).unwrap();
-    let mut observed = dataplane.observe().unwrap();
+    let mut observed = dataplane.observe(&DesiredState::default()).unwrap();
     observed.services.clear();
     for change in SocketDataplane::diff(&observed, &wanted) {
         dataplane.apply(&change).unwrap();
@@ -260,11 +260,11 @@ fn a_new_agent_finds_what_the_old_one_left() {
     let mut dataplane = open(&bpffs);
     let vip = add(&mut dataplane, "127.103.97.9:6443", &[backend]);
     let stream = TcpStream::connect(vip).unwrap();
-    let before = dataplane.observe().unwrap();
+    let before = dataplane.observe(&DesiredState::default()).unwrap();
     drop(dataplane);
     TcpStream::connect(vip).unwrap();
     let (mut dataplane, _) = SocketDataplane::open(options(&bpffs)).unwrap();
-    assert_eq!(dataplane.observe().unwrap(), before);
+    assert_eq!(dataplane.observe(&DesiredState::default()).unwrap(), before);
     assert_eq!(stream.peer_addr().unwrap(), vip);
     assert_eq!(dataplane.counters().unwrap()[&(vip, backend)].total, 2);
 }
@@ -356,10 +356,10 @@ fn a_link_whose_cgroup_died_is_seen_and_replaced() {
     drop(dataplane);
     fs::remove_dir(&dying).unwrap();
     let (mut dataplane, _) = SocketDataplane::open(options(&bpffs)).unwrap();
-    assert_eq!(dataplane.observe().unwrap().hooks, BTreeSet::new());
+    assert_eq!(dataplane.observe(&DesiredState::default()).unwrap().hooks, BTreeSet::new());
     drop(dataplane);
     let mut dataplane = open(&bpffs);
-    assert_eq!(dataplane.observe().unwrap().hooks.len(), Hook::ALL.len());
+    assert_eq!(dataplane.observe(&DesiredState::default()).unwrap().hooks.len(), Hook::ALL.len());
     let proof = dataplane.prove().unwrap();
     assert!(proof.connect4 && proof.connect6);
 }

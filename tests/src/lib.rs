@@ -16,6 +16,7 @@ pub mod netns;
 pub mod pki;
 pub mod preflight;
 pub mod process;
+pub mod slowness;
 pub mod standin;
 pub mod tls;
 pub mod traffic;

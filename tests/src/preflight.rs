@@ -2,12 +2,14 @@
 
 use anyhow::bail;
 
-use crate::{binaries, cgroup};
+use crate::lab::Dataplane;
+use crate::{binaries, cgroup, slowness};
 
 /// Set to 1 to let tests that cannot run here pass as skipped, instead of failing.
 pub const ALLOW_SKIP: &str = "LBCTL_TEST_ALLOW_SKIP";
-/// Each with the Debian package that brings it.
-const TOOLS: [(&str, &str); 8] = [
+/// A command, and the Debian package that brings it.
+type Tool = (&'static str, &'static str);
+const TOOLS: [Tool; 8] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
     ("nsenter", "util-linux"),
@@ -17,15 +19,18 @@ const TOOLS: [(&str, &str); 8] = [
     ("bpftool", "bpftool"),
     ("curl", "curl"),
 ];
+/// What looks at IPVS beside lbctl.
+const IPVS_TOOLS: [Tool; 1] = [("ipvsadm", "ipvsadm")];
 
-/// What is missing, each with its remedy; empty when a lab can be built.
+/// What is missing, each with its remedy; empty when a lab for `dataplane` can be built.
 #[must_use]
-pub fn missing() -> Vec<String> {
-    let mut missing = Vec::new();
+pub fn missing(dataplane: Dataplane) -> Vec<String> {
+    let mut missing = Vec::from_iter(slowness::mistake());
     if !rustix::process::geteuid().is_root() {
         missing.push("root (network namespaces, cgroups and bpffs need it; hint: run under sudo)".into());
     }
-    for (tool, package) in TOOLS {
+    let more: &[Tool] = if dataplane.may_be_ipvs() { &IPVS_TOOLS } else { &[] };
+    for (tool, package) in TOOLS.iter().chain(more) {
         if !in_path(tool) {
             missing.push(format!("{tool} (hint: apt-get install {package})"));
         }
@@ -49,8 +54,8 @@ pub fn missing() -> Vec<String> {
 ///
 /// # Errors
 /// When something is missing and `LBCTL_TEST_ALLOW_SKIP` is not 1: says what.
-pub fn ready() -> anyhow::Result<bool> {
-    let missing = missing();
+pub fn ready(dataplane: Dataplane) -> anyhow::Result<bool> {
+    let missing = missing(dataplane);
     if missing.is_empty() {
         return Ok(true);
     }

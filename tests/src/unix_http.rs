@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::slowness::stretched;
+
 /// Longest wait for each read and write. A stopped process answers nothing.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// No answer of either socket comes near this.
@@ -31,8 +33,9 @@ pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> anyhow::R
 
 fn exchange(socket: &Path, method: &str, path: &str, body: &str) -> anyhow::Result<Response> {
     let mut stream = UnixStream::connect(socket).context("connect")?;
-    stream.set_read_timeout(Some(DEADLINE)).context("set a deadline")?;
-    stream.set_write_timeout(Some(DEADLINE)).context("set a deadline")?;
+    let deadline = stretched(DEADLINE);
+    stream.set_read_timeout(Some(deadline)).context("set a deadline")?;
+    stream.set_write_timeout(Some(deadline)).context("set a deadline")?;
     // HTTP/1.0 spares us chunked bodies: the server closes after the last byte.
     let length = body.len();
     write!(

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use crate::slowness::stretched;
+
 /// Short beside the times that tests measure, long enough not to take a core from what is waited for.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Asks `condition` again and again until it gives a value.
+/// Asks `condition` again and again until it gives a value. The deadline is [`stretched`] on a slow machine.
 ///
 /// # Errors
 /// When `deadline` has passed: says `what` was awaited and the last reason given.
@@ -16,7 +18,7 @@ pub fn eventually<T>(
     what: &str,
     mut condition: impl FnMut() -> Result<T, String>,
 ) -> anyhow::Result<T> {
-    let started = Instant::now();
+    let (started, deadline) = (Instant::now(), stretched(deadline));
     loop {
         match condition() {
             Ok(value) => return Ok(value),

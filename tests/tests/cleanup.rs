@@ -5,58 +5,16 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use common::agent::{named, running};
 use common::lab;
 use common::load::{Load, assert_untouched, requests, syn};
 use common::quiet::{alone, beside_others};
+use common::traces::Traces;
 use lb_tests::lab::VIP;
-use lb_tests::{Lab, binaries, command::run};
+use lb_tests::{Lab, binaries};
 
 const FOREIGN_VIP: &str = "10.103.97.9:6443";
-
-/// What the agent could leave behind.
-#[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    links: String,
-    attached: String,
-    pins: Vec<PathBuf>,
-    hosts: String,
-    files: Vec<PathBuf>,
-}
-
-impl Traces {
-    fn of(lab: &Lab) -> Self {
-        let cgroup = lab.node().cgroup().path();
-        let pins = lab.pins();
-        let written_by_the_test =
-            ["logs", "bpffs", "config.yaml", "foreign.yaml"].map(|name| lab.dir().join(name));
-        let skipped = |path: &PathBuf| !written_by_the_test.iter().any(|own| path.starts_with(own));
-        Self {
-            links: run(&["bpftool", "link", "list"]).unwrap(),
-            attached: run(&["bpftool", "cgroup", "show", cgroup.to_str().unwrap()]).unwrap(),
-            pins: tree(pins.parent().unwrap()),
-            hosts: fs::read_to_string(lab.hosts_file()).unwrap(),
-            files: tree(lab.dir()).into_iter().filter(skipped).collect(),
-        }
-    }
-}
-
-fn tree(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut waiting = vec![directory.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                waiting.push(entry.path());
-            }
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    found
-}
 
 fn cleanup(lab: &Lab) {
     lab.lbctl(&["cleanup"]).unwrap().success().unwrap();

@@ -6,9 +6,10 @@ mod common;
 use std::time::Duration;
 
 use common::agent::{
-    FAST_FALL, FAST_RISE, all_up, await_health, await_serving, fast, listed, of_address, running,
+    all_up, await_backend, await_health, await_serving, fast, fast_fall, fast_rise, listed, of_address,
+    running,
 };
-use common::load::{Load, Report, figure, requests, syn, unix_ms};
+use common::load::{Load, assert_left, figure, ms, requests, syn, unix_ms};
 use common::quiet::{alone, beside_others};
 use common::{SOON, lab};
 use lb_tests::lab::{Agent, Launch, Master, VIP};
@@ -18,32 +19,15 @@ use lb_tests::{Lab, wait::eventually};
 use serde_json::{Value, json};
 
 /// From a SIGKILL on, by the issue.
-const CRASH_BOUND_MS: i64 = 100;
+const CRASH_BOUND: Duration = Duration::from_millis(100);
 /// So many held connections, so that chance leaves one of three masters without any once in 16,000 runs.
 const HELD: u32 = 24;
 
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap()
-}
-
-/// Asserts that no attempt that began later than `bound` after `moment` failed, that every held connection to `victim`
-/// was over by then, and that no other one ended.
-fn assert_left(victim: &Master, what: &str, moment: i64, bound: i64, load: &Report, held: &Report) {
-    let last = load.last_failure(moment);
-    let ends = held.ends(victim.name(), moment);
-    figure(&format!(
-        "{what}: {} requests, {} failed, the last one begun {last:?} ms after the fault; {} held connections \
-         gone after {:?}..{:?} ms (bound {bound} ms)",
-        load.ok() + load.failed(),
-        load.failed(),
-        ends.len(),
-        ends.first(),
-        ends.last(),
-    ));
-    assert!(last.is_none_or(|last| last <= bound), "{what}: a failure at {last:?} ms: {load:?}");
-    assert!(!ends.is_empty(), "{what}: no held connection ended: {held:?}");
-    assert!(ends.iter().all(|end| *end <= bound), "{what}: held connections ended at {ends:?} ms");
-    assert_eq!(held.broken(), ends.len() as u64, "{what}: connections to others ended too: {held:?}");
+/// Waits until a master is dead and the kernel sends nothing there.
+fn await_left(agent: &Agent, master: &Master, deadline: Duration) {
+    await_backend(agent, master.address(), "dead and left", deadline, |backend| {
+        backend["health"] == "dead" && backend["serving"] == false
+    });
 }
 
 #[test]
@@ -57,14 +41,14 @@ fn a_killed_master_has_no_connection_100_ms_later_and_gets_no_new_one() {
         load.more(200);
         let killed = unix_ms();
         master.kill().unwrap();
-        await_health(&agent, master.address(), "dead", Duration::from_secs(1));
+        await_left(&agent, master, Duration::from_secs(1));
         let verdict = unix_ms() - killed;
         let seen = of_address(&listed(&lab), master.address()).unwrap();
         assert_eq!((&seen["health"], &seen["serving"]), (&json!("dead"), &json!(false)), "{seen}");
         assert!(seen["reason"].as_str().unwrap().contains("connection refused"), "{seen}");
         load.more(500);
         let (load, held) = (load.stop(), held.stop());
-        assert_left(master, &format!("SIGKILL, {family}"), killed, CRASH_BOUND_MS, &load, &held);
+        assert_left(master, &format!("SIGKILL, {family}"), killed, CRASH_BOUND, &load, &held);
 
         let started = unix_ms();
         master.start().unwrap();
@@ -96,11 +80,11 @@ fn silence(
     loads.iter().for_each(|load| load.more(100));
     let moment = unix_ms();
     fault(master).unwrap();
-    await_health(agent, master.address(), "dead", fall + SOON);
+    await_left(agent, master, fall + SOON);
     let verdict = unix_ms() - moment;
     loads.iter().for_each(|load| load.more(200));
     for ((load, held), family) in loads.into_iter().zip(held).zip(families) {
-        assert_left(master, &format!("{what}, {family}"), moment, ms(fall), &load.stop(), &held.stop());
+        assert_left(master, &format!("{what}, {family}"), moment, fall, &load.stop(), &held.stop());
     }
     let seen = of_address(&listed(lab), master.address()).unwrap();
     assert_eq!((&seen["health"], &seen["serving"]), (&json!("dead"), &json!(false)), "{seen}");
@@ -126,7 +110,7 @@ fn a_master_whose_link_is_cut_is_left_within_fall_times_interval_plus_timeout() 
     let Some(lab) = lab(3) else { return };
     lab.agent_config(fast).unwrap();
     let agent = running(&lab);
-    silence(&lab, &agent, "cut link", (FAST_FALL, FAST_RISE), Master::cut, Master::mend);
+    silence(&lab, &agent, "cut link", (fast_fall(), fast_rise()), Master::cut, Master::mend);
 }
 
 #[test]
@@ -135,7 +119,7 @@ fn a_stopped_master_is_left_within_fall_times_interval_plus_timeout() {
     let Some(lab) = lab(3) else { return };
     lab.agent_config(fast).unwrap();
     let agent = running(&lab);
-    silence(&lab, &agent, "SIGSTOP", (FAST_FALL, FAST_RISE), Master::stop, Master::cont);
+    silence(&lab, &agent, "SIGSTOP", (fast_fall(), fast_rise()), Master::stop, Master::cont);
 }
 
 #[test]
@@ -174,7 +158,7 @@ fn clients_that_still_wait_for_the_handshake_with_a_silent_master_are_freed() {
     figure(&format!("{} of 6 connects hung, all were freed after {freed:?} ms", hung.len()));
     assert!(!hung.is_empty(), "no connect went to the silent master: {reports:?}");
     assert!(hung.iter().all(|report| report["result"] == "ECONNABORTED"), "{reports:?}");
-    assert!(freed <= Some(ms(FAST_FALL)), "freed only after {freed:?} ms: {reports:?}");
+    assert!(freed <= Some(ms(fast_fall())), "freed only after {freed:?} ms: {reports:?}");
     await_health(&agent, master.address(), "dead", SOON);
 }
 
@@ -226,7 +210,7 @@ fn with_all_masters_down_connects_are_refused_at_once_until_one_is_back() {
     .unwrap();
     let back = unix_ms() - started;
     figure(&format!("served again {back} ms after the start of a master"));
-    assert!(back <= ms(FAST_RISE) + 200, "served again only after {back} ms");
+    assert!(back <= ms(fast_rise()) + 200, "served again only after {back} ms");
 }
 
 #[test]
@@ -278,7 +262,6 @@ fn each_kind_of_broken_master_has_the_health_and_the_reason_it_deserves() {
         let reason = seen["reason"].as_str().unwrap_or_default();
         figure(&format!("{:?}, {:?}: {health}, {reason:?}", launch.misbehaviour, launch.signer));
         assert!(reasons.is_empty() || reasons.iter().any(|part| reason.contains(part)), "{launch:?}: {seen}");
-        assert_eq!(seen["serving"], *health == "up", "{launch:?}: {seen}");
     }
     await_serving(&agent, &[lab.master(5), lab.master(6), lab.master(7)], SOON);
 }

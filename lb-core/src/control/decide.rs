@@ -1,6 +1,6 @@
 //! From verdicts to what the kernel should hold.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Controller, Effect, Pair, Tracked};
 use crate::{
@@ -32,6 +32,7 @@ impl Controller {
         let candidates: Vec<_> = keys.iter().filter_map(|key| self.candidate(key)).collect();
         let standings = serving(&candidates, service.prefer, service.on_all_down);
         let mut serving = Vec::new();
+        let mut severed = BTreeSet::new();
         for ((key, candidate), standing) in keys.iter().zip(&candidates).zip(standings) {
             let Some(tracked) = self.backends.get_mut(key) else { continue };
             tracked.standing = standing;
@@ -39,6 +40,9 @@ impl Controller {
                 serving.push(DesiredBackend { address: key.address, weight: u32::from(candidate.weight) });
             }
             let ends = ends_connections(candidate, standing, service.on_down);
+            if ends {
+                severed.insert(key.address);
+            }
             if ends && !tracked.ended {
                 evict.push((service.vip, key.address));
             }
@@ -51,6 +55,7 @@ impl Controller {
             policy: service.policy,
             serving,
             members,
+            severed,
         }
     }
 

@@ -6,7 +6,7 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 pub use serving::{Candidate, OutWhy, ServingWhy, Standing, ends_connections, serving};
 
@@ -32,6 +32,8 @@ pub struct DesiredService {
     pub serving: Vec<DesiredBackend>,
     /// All known backends, serving or not: their counters are kept.
     pub members: Vec<SocketAddr>,
+    /// Members whose established connections are ended: a dataplane that forwards packets lets none through to them.
+    pub severed: BTreeSet<SocketAddr>,
 }
 
 /// One backend that takes new connections.

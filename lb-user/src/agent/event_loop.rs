@@ -24,16 +24,18 @@ use tokio::{
 use super::{
     AgentError, Ended,
     answers::Answers,
+    chain,
     keepers::Kept,
     once::Progress,
     probers::Probers,
-    publish::Published,
-    reconcile::{Reconciled, Reconciler, Report, chain},
+    publish::{self, Published},
+    reconcile::{Reconciled, Reconciler, Report},
     start::Signals,
 };
 use crate::{
     admin::{OperatorCall, Snapshot},
     cli::source::ConfigSource,
+    dataplane::{self, DataplaneError, Opened, Reopened, socket::BpfLog},
     os::lock::AgentLock,
     probe::ProbeEvent,
 };
@@ -51,9 +53,11 @@ pub(super) struct Agent {
     pub(super) outputs: Outputs,
     pub(super) answers: Answers,
     pub(super) published: Published,
+    /// What the kernel programs log.
+    pub(super) bpf_log: BpfLog,
     /// Held, not used; dropped last, after the reconciler has ended.
     #[expect(dead_code, reason = "held for its drop")]
-    pub(super) lock: AgentLock,
+    pub(super) lock: Option<AgentLock>,
 }
 
 /// Where events come from.
@@ -187,6 +191,7 @@ impl Agent {
                 );
             }
             Report::Evicted(Err(error)) => tracing::warn!("{error}"),
+            Report::Switched(switched) => self.published.switched(switched),
             Report::Reconciled(reconciled) => self.take_reconciled(reconciled),
         }
     }
@@ -206,7 +211,6 @@ impl Agent {
     }
 
     fn operate(&mut self, call: OperatorCall) {
-        tracing::info!(request = ?call.request, "an operator asks");
         let ticket = self.answers.expected(call.reply);
         self.handle(Event::Operator { request: call.request, ticket });
         // A wish that changes nothing in the kernel has nothing to wait for.
@@ -227,6 +231,12 @@ impl Agent {
                 self.published.config_error = Some(text);
             }
             Ok(config) => {
+                if let Err(error) = self.follow_dataplane(&config) {
+                    let text = chain(&error);
+                    tracing::error!("the new configuration is not taken: {text}");
+                    self.published.config_error = Some(text);
+                    return;
+                }
                 self.published.config_error = None;
                 if config == *self.config {
                     if forced {
@@ -241,6 +251,27 @@ impl Agent {
                 self.handle(Event::Reloaded(self.config.clone()));
             }
         }
+    }
+
+    /// Moves to another dataplane where the config now asks for one. It is opened here, so that a config which asks for
+    /// one that does not work is not taken.
+    fn follow_dataplane(&mut self, config: &Config) -> Result<(), DataplaneError> {
+        if config.dataplane == self.config.dataplane {
+            return Ok(());
+        }
+        match dataplane::reopen(config, self.bpf_log, self.published.kind())? {
+            Reopened::Same { why } => self.published.explain(why),
+            Reopened::Other(opened) => {
+                let Opened { plane, why, logger } = *opened;
+                tracing::info!(kind = %plane.kind(), why, "moving to another dataplane");
+                if let Some(logger) = logger {
+                    tokio::spawn(publish::forward_kernel_log(logger));
+                }
+                self.published.explain(why);
+                self.outputs.reconciler.switch(plane);
+            }
+        }
+        Ok(())
     }
 
     fn note_kept(&mut self) {

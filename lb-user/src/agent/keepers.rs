@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use lb_core::{hosts::Entry, state::State};
 use tokio::sync::{mpsc, watch};
 
-use super::reconcile::chain;
+use super::chain;
 use crate::os::{
     hosts::{HostsFile, Outcome, watch as hosts_watch},
     state_file::StateFile,

@@ -8,6 +8,7 @@ mod event_loop;
 mod keepers;
 mod once;
 mod plan;
+mod planes;
 mod probers;
 mod publish;
 mod reconcile;
@@ -123,4 +124,16 @@ pub fn run(options: RunOptions) -> Result<Ended, AgentError> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// An error with its causes, for people.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }

@@ -1,22 +1,21 @@
 //! What an agent would change, without changing it.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use lb_core::{
+    config::Config,
     control::{Adopted, Controller, Effect, Now},
     desired::DesiredState,
     hosts::{self, Entry, Status},
+    state::State,
 };
 
 use super::AgentError;
 use crate::{
     cli::source::ConfigSource,
-    dataplane::{
-        Dataplane as _, DataplaneError,
-        socket::{Change, SocketDataplane, SocketState, lower},
-    },
-    os::{bpffs, cgroup, hosts::HostsFile, state_file::StateFile},
+    dataplane::{self, DataplaneError},
+    os::{hosts::HostsFile, state_file::StateFile},
 };
 
 /// What would be changed, a line each.
@@ -32,34 +31,18 @@ pub struct Plan {
 /// to be down: who is healthy only probes tell.
 pub fn plan(source: &ConfigSource) -> Result<Plan, AgentError> {
     let config = source.load()?;
-    let cgroup = cgroup::find(config.cgroup.as_deref())?;
-    let observed = SocketDataplane::peek(&config.bpffs, Some(&cgroup))?.unwrap_or_default();
     let entries = config.hosts_entries();
     let hosts = if config.hosts.manage { plan_hosts(&config.hosts.path, &entries)? } else { Vec::new() };
-    let mut kernel = Vec::new();
-    if !bpffs::lies_on_bpffs(&config.bpffs)? {
-        kernel.push(format!("mount a BPF file system for {}", config.bpffs.display()));
-    }
     let (state, _) = StateFile::new(&config.state_dir).load();
-    let scope = config.scope;
-    let desired = first_desired(config, &state, &observed);
-    let wanted = lower(&desired, scope).map_err(DataplaneError::from)?;
-    kernel.extend(SocketDataplane::diff(&observed, &wanted).iter().map(Change::to_string));
-    Ok(Plan { kernel, hosts })
+    let held = dataplane::peek(&config.bpffs, &config.state_dir)?.unwrap_or_default();
+    let config = Arc::new(config);
+    let desired = first_desired(config.clone(), &state, &held.adopted());
+    Ok(Plan { kernel: dataplane::plan(&config, &desired)?, hosts })
 }
 
-fn first_desired(
-    config: lb_core::config::Config,
-    state: &lb_core::state::State,
-    observed: &SocketState,
-) -> DesiredState {
-    let pairs = |(vip, service): (&std::net::SocketAddr, &crate::dataplane::socket::SocketService)| {
-        service.serving.weights.keys().map(|address| (*vip, *address)).collect::<Vec<_>>()
-    };
-    let adopted =
-        Adopted { serving: observed.services.iter().flat_map(pairs).collect(), active: Default::default() };
+fn first_desired(config: Arc<Config>, state: &State, adopted: &Adopted) -> DesiredState {
     let now = Now { instant: Instant::now(), wall: Timestamp::now() };
-    let (_, effects) = Controller::new(config.into(), state, &adopted, BTreeSet::new(), now, 0);
+    let (_, effects) = Controller::new(config, state, adopted, BTreeSet::new(), now, 0);
     let programs = effects.into_iter().filter_map(|effect| match effect {
         Effect::Program { desired, .. } => Some(DesiredState::clone(&desired)),
         Effect::StartProber(_)

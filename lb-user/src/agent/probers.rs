@@ -8,7 +8,7 @@ use lb_core::{
 };
 use tokio::sync::mpsc;
 
-use super::reconcile::chain;
+use super::chain;
 use crate::probe::{
     ProbeEvent, Prober,
     tls::{self, TlsSettings},

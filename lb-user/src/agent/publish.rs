@@ -1,13 +1,19 @@
 //! What the agent shows of itself.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use lb_core::{
     config::Config,
-    control::{Controller, Now, Pair},
+    control::{Adopted, Controller, Now, Pair},
+    desired::DesiredService,
     model::DataplaneKind,
-    view::{AgentView, ConnectionsView, DataplaneView, HostsView, StatusView},
+    view::{AgentView, ConnectionsView, DataplaneView, HostsView, ServiceView, StatusView},
 };
 
 use aya_log::EbpfLogger;
@@ -36,6 +42,11 @@ pub(super) struct Published {
     pub(super) reported: u64,
     error: Option<String>,
     inspection: Option<Inspection>,
+    kind: DataplaneKind,
+    /// Why the node did not move to the dataplane that the config names.
+    switch_error: Option<String>,
+    /// Who takes new connections, by what the kernel was last seen to hold.
+    in_force: BTreeSet<Pair>,
     /// Whether the hosts file is as it should be; `None`: not looked at yet.
     pub(super) hosts: Option<Kept>,
     /// Whether the state is on disk.
@@ -44,13 +55,17 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) fn new(
-        why: String,
+        (kind, why): (DataplaneKind, String),
+        adopted: &Adopted,
         config_path: Option<PathBuf>,
         set_aside: Option<String>,
         now: Now,
     ) -> Self {
         Self {
+            kind,
             why,
+            switch_error: None,
+            in_force: adopted.serving.clone(),
             config_path,
             set_aside,
             started: now.wall,
@@ -67,9 +82,36 @@ impl Published {
         }
     }
 
+    /// The dataplane in use.
+    pub(super) fn kind(&self) -> DataplaneKind {
+        self.kind
+    }
+
     /// Why it is this dataplane.
     pub(super) fn why(&self) -> &str {
         &self.why
+    }
+
+    /// Notes why another dataplane is taken, or the same for another reason.
+    pub(super) fn explain(&mut self, why: String) {
+        self.why = why;
+    }
+
+    /// Notes how a move to another dataplane ended.
+    pub(super) fn switched(&mut self, switched: Result<DataplaneKind, String>) {
+        match switched {
+            Ok(kind) => {
+                tracing::info!(%kind, "moved to another dataplane");
+                self.kind = kind;
+                self.inspection = None;
+                self.switch_error = None;
+            }
+            Err(error) => {
+                tracing::error!("failed to move to another dataplane: {error}");
+                self.why = format!("{}, which failed; the one before stays", self.why);
+                self.switch_error = Some(error);
+            }
+        }
     }
 
     /// Takes over what a comparison of the kernel's state showed.
@@ -80,6 +122,8 @@ impl Published {
         self.reported = reconciled.generation;
         if reconciled.error.is_none() {
             self.applied = Some(reconciled.generation);
+            let pairs = |s: &DesiredService| s.serving.iter().map(|b| (s.vip, b.address)).collect::<Vec<_>>();
+            self.in_force = reconciled.desired.services.iter().flat_map(pairs).collect();
         }
         self.error = reconciled.error;
         let ineffective = reconciled.inspection.as_ref().and_then(|i| i.ineffective.as_ref());
@@ -121,7 +165,7 @@ impl Published {
         now: Now,
         complaints: Vec<String>,
     ) -> Snapshot {
-        let kind = DataplaneKind::Socket;
+        let kind = self.kind;
         let status = StatusView {
             agent: AgentView {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -145,11 +189,22 @@ impl Published {
                 in_place: matches!(self.hosts, Some(Ok(()))),
                 error: self.hosts.clone().and_then(Result::err),
             },
-            services: controller.services(now, kind),
+            services: self.services(controller, now),
             transitions: controller.transitions().cloned().collect(),
             warnings: self.warnings(controller, complaints),
         };
         Snapshot { status: Arc::new(status), ready: self.applied.is_some() }
+    }
+
+    /// Who serves is told as the kernel has it, which follows the verdicts some milliseconds later, or not at all.
+    fn services(&self, controller: &Controller, now: Now) -> Vec<ServiceView> {
+        let mut services = controller.services(now, self.kind);
+        for service in &mut services {
+            for backend in &mut service.backends {
+                backend.serving = self.in_force.contains(&(service.vip, backend.address));
+            }
+        }
+        services
     }
 
     fn warnings(&self, controller: &Controller, complaints: Vec<String>) -> Vec<String> {
@@ -158,9 +213,11 @@ impl Published {
         });
         let restart = (!self.needs_restart.is_empty()).then(|| restart_hint(&self.needs_restart));
         let state = self.state.clone().and_then(Result::err);
+        let switch = self.switch_error.as_ref().map(|e| format!("failed to move to another dataplane: {e}"));
         let kernel = self.inspection.iter().flat_map(|i| i.warnings.iter().cloned());
         unserved
             .chain(restart)
+            .chain(switch)
             .chain(self.set_aside.clone())
             .chain(state)
             .chain(kernel)
@@ -177,7 +234,6 @@ fn restart_hint(fields: &[&str]) -> String {
 /// Settings that are read once.
 fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
     [
-        ("dataplane", old.dataplane != new.dataplane),
         ("scope", old.scope != new.scope),
         ("cgroup", old.cgroup != new.cgroup),
         ("bpffs", old.bpffs != new.bpffs),

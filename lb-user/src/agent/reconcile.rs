@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_core::{control::Pair, desired::DesiredState};
+use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
 use tokio::sync::mpsc;
 
-use crate::dataplane::{Counters, Dataplane, DataplaneError, Evicted, Inspection};
+use super::{chain, planes::Planes};
+use crate::dataplane::{Counters, DataplaneError, Evicted, Inspection, Plane};
 
-/// How often the kernel's state is compared with what it should be, though nothing is known to have changed.
-const RESYNC: Duration = Duration::from_secs(5);
+/// How long the thread sleeps at most before the first order, when nothing is known to compare with.
+const UNORDERED: Duration = Duration::from_secs(5);
 
 /// When sockets are looked for again after an eviction: a connect that was just being made when the kernel was
 /// programmed shows up a moment later.
@@ -27,6 +28,8 @@ struct Orders {
     /// Counts the changes of `desired`, so that a report says which it is about.
     generation: u64,
     evict: BTreeSet<Pair>,
+    /// The dataplane to move to.
+    switch: Option<Box<dyn Plane>>,
     news: bool,
     stop: bool,
 }
@@ -43,6 +46,8 @@ pub(super) enum Report {
     Reconciled(Reconciled),
     /// Connections were ended.
     Evicted(Result<Evicted, String>),
+    /// The node was moved to another dataplane, or why it was not.
+    Switched(Result<DataplaneKind, String>),
 }
 
 /// What a comparison showed and did.
@@ -50,6 +55,8 @@ pub(super) enum Report {
 pub(super) struct Reconciled {
     /// Which of the orders the kernel now follows.
     pub(super) generation: u64,
+    /// What that order was.
+    pub(super) desired: Arc<DesiredState>,
     /// Why it does not.
     pub(super) error: Option<String>,
     /// Changes that nobody had ordered: somebody else had been there.
@@ -67,13 +74,10 @@ pub(super) struct Reconciler {
 }
 
 impl Reconciler {
-    pub(super) fn start<D: Dataplane + Send + 'static>(
-        dataplane: D,
-        reports: mpsc::Sender<Report>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(planes: Planes, reports: mpsc::Sender<Report>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { orders: Mutex::default(), wake: Condvar::new() });
         let worker = Worker {
-            dataplane,
+            planes,
             shared: shared.clone(),
             reports,
             sweeps: Vec::new(),
@@ -93,6 +97,14 @@ impl Reconciler {
         orders.news = true;
         self.shared.wake.notify_one();
         orders.generation
+    }
+
+    /// Orders a move to another dataplane. Connections that were made through the one in use go on until they end.
+    pub(super) fn switch(&self, plane: Box<dyn Plane>) {
+        let mut orders = self.shared.lock();
+        orders.switch = Some(plane);
+        orders.news = true;
+        self.shared.wake.notify_one();
     }
 }
 
@@ -114,8 +126,8 @@ impl Shared {
     }
 }
 
-struct Worker<D> {
-    dataplane: D,
+struct Worker {
+    planes: Planes,
     shared: Arc<Shared>,
     reports: mpsc::Sender<Report>,
     sweeps: Vec<(Instant, BTreeSet<Pair>)>,
@@ -125,31 +137,36 @@ struct Worker<D> {
 
 /// What woke the thread.
 enum Wake {
-    Orders { evict: BTreeSet<Pair> },
+    Orders { evict: BTreeSet<Pair>, switch: Option<Box<dyn Plane>> },
     Sweep(BTreeSet<Pair>),
     Resync,
     Stop,
 }
 
-impl<D: Dataplane> Worker<D> {
+impl Worker {
     fn run(mut self) {
-        let mut resync_at = Instant::now() + RESYNC;
+        let mut resync_at = Instant::now() + self.planes.resync();
         loop {
             match self.wait(resync_at) {
                 Wake::Stop => return,
-                Wake::Sweep(pairs) => self.evict(&pairs),
-                Wake::Orders { evict } => {
+                Wake::Sweep(pairs) => {
+                    self.evict(&pairs);
+                    continue;
+                }
+                Wake::Orders { evict, switch } => {
+                    if let Some(plane) = switch {
+                        self.switch(plane);
+                    }
                     let ordered = self.reconcile();
                     self.begin_eviction(evict);
                     self.report(ordered, true);
-                    resync_at = Instant::now() + RESYNC;
                 }
                 Wake::Resync => {
                     let found = self.reconcile();
                     self.report(found, false);
-                    resync_at = Instant::now() + RESYNC;
                 }
             }
+            resync_at = Instant::now() + self.planes.resync();
         }
     }
 
@@ -162,7 +179,7 @@ impl<D: Dataplane> Worker<D> {
             if mem::take(&mut orders.news) {
                 self.current = orders.desired.clone().unwrap_or_default();
                 self.generation = orders.generation;
-                return Wake::Orders { evict: mem::take(&mut orders.evict) };
+                return Wake::Orders { evict: mem::take(&mut orders.evict), switch: orders.switch.take() };
             }
             let now = Instant::now();
             if let Some(due) = self.sweeps.iter().position(|(at, _)| *at <= now) {
@@ -172,7 +189,7 @@ impl<D: Dataplane> Worker<D> {
             if self.generation > 0 && resync_at <= now {
                 return Wake::Resync;
             }
-            let resync = if self.generation > 0 { resync_at } else { now + RESYNC };
+            let resync = if self.generation > 0 { resync_at } else { now + UNORDERED };
             let until = self.sweeps.iter().map(|(at, _)| *at).fold(resync, Instant::min);
             let timeout = until.saturating_duration_since(now);
             let (guard, _) =
@@ -181,26 +198,21 @@ impl<D: Dataplane> Worker<D> {
         }
     }
 
+    fn switch(&mut self, plane: Box<dyn Plane>) {
+        let kind = plane.kind();
+        let switched = self.planes.switch(plane, &self.current).map_err(|e| chain(&e));
+        self.send(Report::Switched(switched.map(|()| kind)));
+    }
+
     /// Observes, compares and mends; once more from the start when that failed half-way. Gives the number of changes.
     fn reconcile(&mut self) -> Result<usize, DataplaneError> {
-        self.attempt().or_else(|first| {
+        self.planes.reconcile(&self.current).or_else(|first| {
             tracing::warn!(
                 error = &first as &dyn std::error::Error,
                 "failed to program the kernel; trying again"
             );
-            self.attempt()
+            self.planes.reconcile(&self.current)
         })
-    }
-
-    fn attempt(&mut self) -> Result<usize, DataplaneError> {
-        let wanted = self.dataplane.lower(&self.current)?;
-        let observed = self.dataplane.observe()?;
-        let changes = D::diff(&observed, &wanted);
-        for change in &changes {
-            tracing::debug!(?change, "programming the kernel");
-            self.dataplane.apply(change)?;
-        }
-        Ok(changes.len())
     }
 
     fn begin_eviction(&mut self, pairs: BTreeSet<Pair>) {
@@ -223,19 +235,20 @@ impl<D: Dataplane> Worker<D> {
         if pairs.is_empty() {
             return;
         }
-        let result = self.dataplane.evict(&pairs).map_err(|e| chain(&e));
+        let result = self.planes.evict(&pairs).map_err(|e| chain(&e));
         self.send(Report::Evicted(result));
     }
 
     fn report(&mut self, reconciled: Result<usize, DataplaneError>, ordered: bool) {
-        let settled = if reconciled.is_ok() { self.dataplane.settle() } else { Ok(()) };
-        let inspection = self.dataplane.inspect();
-        let counters = self.dataplane.counters();
+        let settled = if reconciled.is_ok() { self.planes.settle() } else { Ok(()) };
+        let inspection = self.planes.inspect();
+        let counters = self.planes.counters();
         let errors = [reconciled.as_ref().err(), settled.as_ref().err(), inspection.as_ref().err()];
         let error = errors.into_iter().flatten().chain(counters.as_ref().err()).next().map(|e| chain(e));
         let repaired = if ordered { 0 } else { reconciled.unwrap_or(0) };
         self.send(Report::Reconciled(Reconciled {
             generation: self.generation,
+            desired: self.current.clone(),
             error,
             repaired,
             inspection: inspection.ok(),
@@ -248,18 +261,6 @@ impl<D: Dataplane> Worker<D> {
             tracing::debug!("the agent is gone; nobody reads reports");
         }
     }
-}
-
-/// An error with its causes, for people.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

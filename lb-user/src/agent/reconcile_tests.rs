@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use lb_core::desired::{DesiredBackend, DesiredService};
 
 use super::*;
-use crate::dataplane::Unsupported;
+use crate::dataplane::{Dataplane, Unsupported};
 
 /// A dataplane in memory that writes down what is asked of it, and fails when told to.
 #[derive(Clone, Default)]
@@ -14,20 +14,26 @@ struct FakeState {
     held: DesiredState,
     log: Vec<String>,
     failures: usize,
+    active: u64,
 }
 
 impl Dataplane for Fake {
+    const KIND: DataplaneKind = DataplaneKind::Socket;
+
     type Native = DesiredState;
     type Change = DesiredState;
 
+    fn observe(&mut self, _: &DesiredState) -> Result<DesiredState, DataplaneError> {
+        Ok(self.0.lock().unwrap().held.clone())
+    }
     fn lower(&self, desired: &DesiredState) -> Result<DesiredState, Unsupported> {
         Ok(desired.clone())
     }
     fn diff(observed: &DesiredState, wanted: &DesiredState) -> Vec<DesiredState> {
         if observed == wanted { Vec::new() } else { vec![wanted.clone()] }
     }
-    fn observe(&mut self) -> Result<DesiredState, DataplaneError> {
-        Ok(self.0.lock().unwrap().held.clone())
+    fn subject(_: &DesiredState) -> Option<std::net::SocketAddr> {
+        None
     }
     fn apply(&mut self, change: &DesiredState) -> Result<(), DataplaneError> {
         let mut state = self.0.lock().unwrap();
@@ -44,12 +50,24 @@ impl Dataplane for Fake {
         Ok(Evicted { ended: pairs.len(), failed: 0 })
     }
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
-        Ok(BTreeMap::new())
+        let active = self.0.lock().unwrap().active;
+        Ok(BTreeMap::from([((vip(), backend(1)), Counters { active, total: active, refused: 0 })]))
     }
     fn inspect(&mut self) -> Result<Inspection, DataplaneError> {
         Ok(Inspection { ineffective: None, warnings: Vec::new(), facts: Vec::new() })
     }
     fn settle(&mut self) -> Result<(), DataplaneError> {
+        Ok(())
+    }
+    fn resync(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+    fn quiesce(&mut self) -> Result<(), DataplaneError> {
+        self.0.lock().unwrap().log.push("quiesced".to_owned());
+        Ok(())
+    }
+    fn remove(&mut self) -> Result<(), DataplaneError> {
+        self.0.lock().unwrap().log.push("removed".to_owned());
         Ok(())
     }
 }
@@ -71,13 +89,14 @@ fn desired(serving: &[u8]) -> Arc<DesiredState> {
         policy: lb_core::model::Policy::Random,
         members: serving.iter().map(|b| b.address).collect(),
         serving,
+        severed: BTreeSet::new(),
     };
     Arc::new(DesiredState { services: vec![service] })
 }
 
 fn start(fake: &Fake) -> (Reconciler, mpsc::Receiver<Report>) {
     let (tx, rx) = mpsc::channel(16);
-    (Reconciler::start(fake.clone(), tx).unwrap(), rx)
+    (Reconciler::start(Planes::new(Box::new(fake.clone()), Vec::new()), tx).unwrap(), rx)
 }
 
 fn reconciled(reports: &mut mpsc::Receiver<Report>) -> Reconciled {
@@ -154,4 +173,38 @@ fn what_somebody_else_changed_is_repaired() {
     let report = reconciled(&mut reports);
     assert_eq!(report.repaired, 1);
     assert_eq!(fake.0.lock().unwrap().held, *desired(&[1]));
+}
+
+fn log_of(fake: &Fake) -> Vec<String> {
+    fake.0.lock().unwrap().log.clone()
+}
+
+#[test]
+fn a_dataplane_that_is_left_goes_only_after_its_last_connection() {
+    let (old, new) = (Fake::default(), Fake::default());
+    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
+    planes.reconcile(&desired(&[1])).unwrap();
+    old.0.lock().unwrap().active = 1;
+    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap();
+    assert_eq!((log_of(&new), log_of(&old)), (vec!["programmed".to_owned()], vec!["programmed".to_owned()]));
+    for _ in 0..3 {
+        planes.reconcile(&desired(&[1])).unwrap();
+    }
+    assert_eq!(log_of(&old), ["programmed", "quiesced"]);
+    assert_eq!(planes.counters().unwrap()[&(vip(), backend(1))].active, 1, "both are counted");
+    assert_eq!(planes.evict(&[(vip(), backend(1))]).unwrap().ended, 2, "both are searched");
+    old.0.lock().unwrap().active = 0;
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!(log_of(&old).last().unwrap(), "removed");
+    assert!(planes.inspect().unwrap().facts.is_empty());
+}
+
+#[test]
+fn a_dataplane_that_cannot_be_programmed_is_removed_and_the_one_before_stays() {
+    let (old, new) = (Fake::default(), Fake::default());
+    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
+    new.0.lock().unwrap().failures = 1;
+    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap_err();
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!((log_of(&new), log_of(&old)), (vec!["removed".to_owned()], vec!["programmed".to_owned()]));
 }

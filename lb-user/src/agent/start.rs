@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use lb_core::{
     config::Config,
-    control::{Adopted, Controller, Now},
-    model::DataplaneKind,
+    control::{Controller, Now},
     view::StatusView,
 };
 use tokio::{
@@ -17,24 +16,22 @@ use tokio::{
 use super::{
     AgentError, RunOptions,
     answers::Answers,
+    chain,
     event_loop::{Agent, Inputs, Outputs},
     keepers,
     once::Progress,
+    planes::Planes,
     probers::Probers,
     publish::{self, Published},
-    reconcile::{Reconciler, chain},
+    reconcile::Reconciler,
 };
 use crate::{
     admin::{self, AdminServer, Limits, MetricsServer, Snapshot},
-    dataplane::{
-        DataplaneError, Unsupported,
-        socket::{Loaded, Options, SocketDataplane},
-    },
+    dataplane::{self, Opened},
     os::{
         addresses::{self, AddressError},
-        bpffs, cgroup,
         hosts::watch as file_watch,
-        lock::{self, AgentLock},
+        lock::{self, AgentLock, LockError},
         state_file::StateFile,
     },
 };
@@ -47,8 +44,14 @@ const QUEUE: usize = 128;
 pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let signals = Signals::install()?;
     let config = Arc::new(options.source.load()?);
-    let (dataplane, lock, why) = open_dataplane(&config, &options)?;
-    let adopted = adopt(&dataplane, &config)?;
+    let lock = lock_state(&config)?;
+    let Opened { plane, why, logger } = dataplane::open(&config, options.bpf_log)?;
+    let kind = plane.kind();
+    if let Some(logger) = logger {
+        tokio::spawn(publish::forward_kernel_log(logger));
+    }
+    let leftovers = dataplane::open_leftovers(&config, kind);
+    let adopted = dataplane::peek(&config.bpffs, &config.state_dir)?.unwrap_or_default().adopted();
     let (state, set_aside) = StateFile::new(&config.state_dir).load();
     if let Some(set_aside) = &set_aside {
         tracing::warn!("{}", chain(set_aside));
@@ -64,7 +67,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let (probe_tx, probes) = mpsc::channel(QUEUE);
     let (report_tx, reports) = mpsc::channel(QUEUE);
     let path = options.source.path.clone();
-    let published = Published::new(why, path, set_aside.map(|set_aside| chain(&set_aside)), now);
+    let published =
+        Published::new((kind, why), &adopted, path, set_aside.map(|set_aside| chain(&set_aside)), now);
     let first = published.snapshot(&controller, &config, now, Vec::new());
     let (snapshots, snapshot) = watch::channel(first);
     let (transitions, _) = broadcast::channel(QUEUE);
@@ -75,7 +79,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         let agent = admin::Agent::new(snapshot, operator_tx.clone(), transitions.clone(), refresh);
         serve(&config, agent).await?;
     }
-    let reconciler = Reconciler::start(dataplane, report_tx).map_err(AgentError::system("start a thread"))?;
+    let reconciler = Reconciler::start(Planes::new(plane, leftovers), report_tx)
+        .map_err(AgentError::system("start a thread"))?;
     let (outputs, hosts_kept, state_kept) = keep(&config, reconciler, snapshots, transitions, probe_tx);
     let inputs = Inputs {
         probes,
@@ -97,11 +102,12 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         outputs,
         answers: Answers::default(),
         published,
+        bpf_log: options.bpf_log,
         lock,
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        dataplane = %DataplaneKind::Socket,
+        dataplane = %kind,
         why = agent.published.why(),
         services = agent.config.services.len(),
         taken_over = adopted.serving.len(),
@@ -129,46 +135,22 @@ impl Signals {
     }
 }
 
-/// Takes the node's lock and opens the dataplane that the config asks for, and says why it is that one.
-fn open_dataplane(
-    config: &Config,
-    options: &RunOptions,
-) -> Result<(SocketDataplane, AgentLock, String), AgentError> {
-    let why = match config.dataplane {
-        None => "auto: the first that this host supports",
-        Some(DataplaneKind::Socket) => "named in the config",
-        Some(kind @ (DataplaneKind::Ipvs | DataplaneKind::Packet)) => {
-            let feature = "anything in this version of lbctl".to_owned();
-            let remedy = "set dataplane to auto or socket";
-            return Err(DataplaneError::from(Unsupported { feature, dataplane: kind, remedy }).into());
+/// Locks the state directory: two agents with one memory would undo each other's work. Where that cannot be made the
+/// node goes on without: the agent must run.
+fn lock_state(config: &Config) -> Result<Option<AgentLock>, AgentError> {
+    let dir = &config.state_dir;
+    let made = std::fs::create_dir_all(dir);
+    match made
+        .map_err(|source| LockError::Open { dir: dir.clone(), source })
+        .and_then(|()| lock::acquire(dir))
+    {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ LockError::Held { .. }) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!("{}; a second agent would not be noticed by it", chain(&error));
+            Ok(None)
         }
-    };
-    crate::os::capability::require("program the socket dataplane")?;
-    let cgroup = cgroup::find(config.cgroup.as_deref())?;
-    bpffs::ensure(&config.bpffs)?;
-    let lock = lock::acquire(&config.bpffs)?;
-    let (dataplane, Loaded { logger }) = SocketDataplane::open(Options {
-        bpffs: config.bpffs.clone(),
-        cgroup,
-        scope: config.scope,
-        log: options.bpf_log,
-    })?;
-    if let Some(logger) = logger {
-        tokio::spawn(publish::forward_kernel_log(logger));
     }
-    Ok((dataplane, lock, why.to_owned()))
-}
-
-/// What the kernel still holds of an earlier agent.
-fn adopt(dataplane: &SocketDataplane, config: &Config) -> Result<Adopted, AgentError> {
-    let held = dataplane.services()?;
-    let counters = SocketDataplane::peek_counters(&config.bpffs)?;
-    let serving = held
-        .iter()
-        .flat_map(|(vip, service)| service.serving.weights.keys().map(|address| (*vip, *address)))
-        .collect();
-    let active = counters.into_iter().map(|(pair, counted)| (pair, counted.active)).collect();
-    Ok(Adopted { serving, active })
 }
 
 async fn serve(config: &Config, agent: admin::Agent) -> Result<(), AgentError> {
@@ -240,7 +222,7 @@ fn watch_config(options: &RunOptions) -> mpsc::Receiver<()> {
 
 /// Counters are read from the kernel when somebody asks for them.
 fn refresh_counters(config: Arc<Config>) -> admin::Refresh {
-    Arc::new(move |status: &mut StatusView| match SocketDataplane::peek_counters(&config.bpffs) {
+    Arc::new(move |status: &mut StatusView| match dataplane::counters(&config.bpffs, &config.state_dir) {
         Ok(counters) => publish::fill_counters(status, &counters),
         Err(error) => status.warnings.push(chain(&error)),
     })

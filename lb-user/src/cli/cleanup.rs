@@ -18,9 +18,8 @@ use super::{
 };
 use crate::{
     admin::{Client, ClientError},
-    dataplane::socket::SocketDataplane,
+    dataplane,
     os::{
-        capability,
         hosts::{HostsFile, How, Outcome},
         lock::{self, LockError},
     },
@@ -75,7 +74,7 @@ impl Cleanup {
         refuse_while_running(&paths).context("failed to clean up")?;
         let mut view = View::default();
         // The name first: from then on clients look elsewhere. A step that fails keeps none of the others back.
-        let steps = [hosts_entry, pins, state_files, socket];
+        let steps = [hosts_entry, kernel_state, state_files, socket];
         let failures = steps.into_iter().filter_map(|step| step(&paths, &mut view.removed).err());
         let mut failures: Vec<_> = failures.collect();
         let lines: String = view.removed.iter().map(|what| format!("removed {what}\n")).collect();
@@ -104,11 +103,14 @@ fn refuse_while_running(paths: &Paths) -> anyhow::Result<()> {
             | ClientError::Connect { .. }),
         ) => return Err(error.into()),
     }
-    match lock::acquire(&paths.bpffs) {
-        Ok(_) => Ok(()),
-        Err(LockError::Open { source, .. }) if is_absent(&source) => Ok(()),
-        Err(error) => Err(error.into()),
+    for dir in [&paths.bpffs, &paths.state_dir] {
+        match lock::acquire(dir) {
+            Ok(_) => {}
+            Err(LockError::Open { source, .. }) if is_absent(&source) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 fn hosts_entry(paths: &Paths, removed: &mut Vec<String>) -> anyhow::Result<()> {
@@ -122,14 +124,11 @@ fn hosts_entry(paths: &Paths, removed: &mut Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn pins(paths: &Paths, removed: &mut Vec<String>) -> anyhow::Result<()> {
-    let failed = "failed to remove what is pinned in the kernel";
+fn kernel_state(paths: &Paths, removed: &mut Vec<String>) -> anyhow::Result<()> {
+    let failed = "failed to remove what is in the kernel";
     let exists = paths.bpffs.try_exists();
-    if !exists.with_context(|| format!("{failed}: look at {}", paths.bpffs.display()))? {
-        return Ok(());
-    }
-    capability::require("detach programs").context(failed)?;
-    removed.extend(SocketDataplane::cleanup(&paths.bpffs).context(failed)?);
+    exists.with_context(|| format!("{failed}: look at {}", paths.bpffs.display()))?;
+    removed.extend(dataplane::cleanup(&paths.bpffs, &paths.state_dir).context(failed)?);
     Ok(())
 }
 

@@ -77,7 +77,7 @@ fn dataplane(error: &DataplaneError) -> Option<Exit> {
         DataplaneError::Missing { .. } => Some(Exit::Missing),
         DataplaneError::Permission { .. } => Some(Exit::Permission),
         DataplaneError::Unsupported(_) => Some(Exit::Usage),
-        DataplaneError::Full { .. } | DataplaneError::Failed { .. } => None,
+        DataplaneError::Full { .. } | DataplaneError::Failed { .. } | DataplaneError::Locked(_) => None,
     }
 }
 

@@ -2,6 +2,8 @@ use std::io;
 
 use lb_core::model::DataplaneKind;
 
+use crate::os::lock::LockError;
+
 /// A setting that a dataplane cannot honour. Never silently dropped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {dataplane} dataplane cannot do {feature}; {remedy}")]
@@ -36,6 +38,9 @@ pub enum DataplaneError {
     /// A setting that this dataplane cannot honour.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// Another agent runs on this node, or nobody can tell.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// An operation failed.
     #[error("failed to {operation} {object}")]
     Failed {

@@ -4,21 +4,35 @@
 //! remembered that can be observed.
 
 mod error;
+mod held;
 pub mod ipvs;
+mod open;
+mod plan;
+mod plane;
 pub mod socket;
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, ops::AddAssign, time::Duration};
 
-use lb_core::{control::Pair, desired::DesiredState};
+use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
 
 pub use error::{DataplaneError, Unsupported};
+pub use held::{Held, HeldService, cleanup, counters, peek};
+pub use open::{Opened, Reopened, open, open_leftovers, reopen};
+pub use plan::plan;
+pub use plane::Plane;
 
 /// A mechanism that maps VIPs to backends.
 pub trait Dataplane {
+    /// Which one.
+    const KIND: DataplaneKind;
+
     /// This dataplane's own kernel state, as data.
     type Native: Clone + Eq + Debug;
     /// One mutation of it.
     type Change: Debug;
+
+    /// What the kernel holds, as far as it concerns `desired`.
+    fn observe(&mut self, desired: &DesiredState) -> Result<Self::Native, DataplaneError>;
 
     /// What the kernel should hold. Pure.
     fn lower(&self, desired: &DesiredState) -> Result<Self::Native, Unsupported>;
@@ -27,8 +41,9 @@ pub trait Dataplane {
     /// old ones go, so that no connect falls into a gap.
     fn diff(observed: &Self::Native, wanted: &Self::Native) -> Vec<Self::Change>;
 
-    /// What the kernel holds.
-    fn observe(&mut self) -> Result<Self::Native, DataplaneError>;
+    /// The VIP that a mutation is about. Where it fails, later ones about the same VIP are left out, those about others
+    /// are not. `None`: all depend on it.
+    fn subject(change: &Self::Change) -> Option<SocketAddr>;
 
     /// Makes one mutation.
     fn apply(&mut self, change: &Self::Change) -> Result<(), DataplaneError>;
@@ -44,6 +59,15 @@ pub trait Dataplane {
 
     /// Does what can wait until the kernel holds what it should, so that the next change need not.
     fn settle(&mut self) -> Result<(), DataplaneError>;
+
+    /// How often the kernel is compared with what it should hold, though nothing is known to have changed.
+    fn resync(&self) -> Duration;
+
+    /// From now on takes no new connections. Those that were made through it go on, are counted, and can be ended.
+    fn quiesce(&mut self) -> Result<(), DataplaneError>;
+
+    /// Removes from the kernel everything that it made.
+    fn remove(&mut self) -> Result<(), DataplaneError>;
 }
 
 /// What the kernel counted for one backend of one VIP.
@@ -57,6 +81,14 @@ pub struct Counters {
     pub refused: u64,
 }
 
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.active += other.active;
+        self.total += other.total;
+        self.refused += other.refused;
+    }
+}
+
 /// What came of ending connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evicted {
@@ -64,6 +96,13 @@ pub struct Evicted {
     pub ended: usize,
     /// How many could not be.
     pub failed: usize,
+}
+
+impl AddAssign for Evicted {
+    fn add_assign(&mut self, other: Self) {
+        self.ended += other.ended;
+        self.failed += other.failed;
+    }
 }
 
 /// What a look at a running dataplane showed.

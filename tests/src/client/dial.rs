@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, Family, TlsOptions};
+use crate::slowness::stretched;
 use crate::tls;
 
 /// An address to connect to, and how.
@@ -68,8 +69,8 @@ impl Target {
         Ok(Self {
             address,
             family: endpoint.family,
-            connect_timeout: endpoint.connect_timeout,
-            timeout: endpoint.timeout,
+            connect_timeout: stretched(endpoint.connect_timeout),
+            timeout: stretched(endpoint.timeout),
             tls,
         })
     }

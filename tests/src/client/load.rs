@@ -15,6 +15,7 @@ use super::dial::{Failure, Target};
 use super::exchange::{watch as open_watch, whoami};
 use super::tally::Tally;
 use super::{Endpoint, TlsOptions, duration, millis};
+use crate::slowness::stretched;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,7 +61,7 @@ pub(super) async fn run(args: Args, tls: &TlsOptions) -> anyhow::Result<()> {
     }
     let mut clients = JoinSet::new();
     for _ in 0..args.clients {
-        clients.spawn(client(target.clone(), args.pause, Arc::clone(&tally), stop.subscribe()));
+        clients.spawn(client(target.clone(), stretched(args.pause), Arc::clone(&tally), stop.subscribe()));
     }
     if let Some(period) = args.progress {
         tokio::spawn(print_progress(period, Arc::clone(&tally)));

@@ -66,10 +66,10 @@ struct Endpoint {
     /// The socket's family and the form of the address given to connect()
     #[arg(long, value_enum, default_value_t = Family::V4)]
     family: Family,
-    /// Longest wait for connect()
+    /// Longest wait for connect(), times LBCTL_TEST_SLOWNESS
     #[arg(long, default_value = "1s", value_parser = duration)]
     connect_timeout: Duration,
-    /// Longest wait for everything after connect()
+    /// Longest wait for everything after connect(), times LBCTL_TEST_SLOWNESS
     #[arg(long, default_value = "5s", value_parser = duration)]
     timeout: Duration,
 }

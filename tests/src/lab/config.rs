@@ -43,6 +43,9 @@ impl Lab {
     /// When the file cannot be written.
     pub fn agent_config(&self, change: impl FnOnce(&mut Value)) -> anyhow::Result<PathBuf> {
         let mut yaml = self.default_config()?;
+        if let Some(name) = self.dataplane.name() {
+            yaml["dataplane"] = name.into();
+        }
         change(&mut yaml);
         let text = serde_yaml::to_string(&yaml).context("write the configuration as YAML")?;
         let path = self.config_file();
@@ -57,7 +60,6 @@ impl Lab {
         let backends: Vec<String> =
             self.masters().iter().map(|master| master.address().to_string()).collect();
         serde_yaml::to_value(json!({
-            "dataplane": "socket",
             "cgroup": self.node().cgroup().path(),
             "bpffs": self.pins(),
             "stateDir": self.dir().join("state"),

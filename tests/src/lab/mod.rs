@@ -1,14 +1,16 @@
 //! A node, perhaps with a pod, and its masters, each in a network namespace of its own, on one bridge.
 //!
-//! `network` wires them, `master` runs stand-ins and their faults, `node` runs clients, `agent` runs lbctl, `config` writes
+//! `network` wires them, `pod` puts one behind the node, `master` runs stand-ins and their faults, `node` runs clients, `agent` runs lbctl, `config` writes
 //! its configuration, `leftovers` finds what a lab failed to remove.
 
 mod agent;
 mod config;
+mod dataplane;
 mod leftovers;
 mod master;
 mod network;
 mod node;
+mod pod;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 
 pub use self::agent::Agent;
+pub use self::dataplane::Dataplane;
 pub use self::leftovers::leftovers;
 pub use self::master::{Launch, Master};
 pub use self::network::Host;
@@ -50,6 +53,7 @@ pub struct Lab {
     pki: Pki,
     dir: TempDir,
     name: LabName,
+    dataplane: Dataplane,
 }
 
 /// What to build.
@@ -57,15 +61,23 @@ pub struct Lab {
 pub struct Builder {
     masters: u8,
     local_master: bool,
-    pod: bool,
+    pod: Option<Place>,
     started: bool,
+    dataplane: Dataplane,
+}
+
+/// Where a pod's interface ends.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    BesideNode,
+    BehindNode,
 }
 
 impl Lab {
-    /// Three running masters, unless told otherwise.
+    /// Three running masters and the socket dataplane, unless told otherwise.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { masters: 3, local_master: false, pod: false, started: true }
+        Builder { masters: 3, local_master: false, pod: None, started: true, dataplane: Dataplane::Socket }
     }
 
     /// Master `index`, from 0.
@@ -97,6 +109,12 @@ impl Lab {
     #[expect(clippy::expect_used, reason = "a mistake in the test")]
     pub fn pod(&self) -> &Node {
         self.pod.as_ref().expect("a lab built with a pod")
+    }
+
+    /// What the agent's configuration says of the dataplane, unless a test changes it.
+    #[must_use]
+    pub fn dataplane(&self) -> Dataplane {
+        self.dataplane
     }
 
     /// The lab's certificate authorities.
@@ -139,10 +157,24 @@ impl Builder {
         self
     }
 
-    /// A pod on the node: see [`Lab::pod`].
+    /// A pod of the node, on the masters' network like the node itself: see [`Lab::pod`].
     #[must_use]
     pub fn pod(mut self) -> Self {
-        self.pod = true;
+        self.pod = Some(Place::BesideNode);
+        self
+    }
+
+    /// A pod whose traffic the node forwards, from a network that the masters do not know: see [`Lab::pod`].
+    #[must_use]
+    pub fn pod_behind_node(mut self) -> Self {
+        self.pod = Some(Place::BehindNode);
+        self
+    }
+
+    /// What the agent's configuration says of the dataplane.
+    #[must_use]
+    pub fn dataplane(mut self, dataplane: Dataplane) -> Self {
+        self.dataplane = dataplane;
         self
     }
 
@@ -158,7 +190,7 @@ impl Builder {
     /// # Errors
     /// As [`Self::build`].
     pub fn build_or_skip(self) -> anyhow::Result<Option<Lab>> {
-        if preflight::ready()? { self.assemble().map(Some) } else { Ok(None) }
+        if preflight::ready(self.dataplane)? { self.assemble().map(Some) } else { Ok(None) }
     }
 
     /// Builds it.
@@ -166,7 +198,7 @@ impl Builder {
     /// # Errors
     /// When this machine lacks something, which is named, or a step fails; what was made until then is removed.
     pub fn build(self) -> anyhow::Result<Lab> {
-        let missing = preflight::missing();
+        let missing = preflight::missing(self.dataplane);
         if !missing.is_empty() {
             bail!("build a lab: this machine lacks {}", missing.join("; "));
         }
@@ -194,8 +226,15 @@ impl Builder {
             hosts.push(Arc::clone(&host));
             masters.push(Master::new(format!("m{number}"), host, Arc::clone(&network), &pki, dir.path())?);
         }
-        let pod_host = if self.pod { Some(Arc::new(network.join(&name, "pod", POD_NUMBER)?)) } else { None };
-        hosts.extend(pod_host.clone());
+        let pod_host = match self.pod {
+            None => None,
+            Some(Place::BesideNode) => {
+                let host = Arc::new(network.join(&name, "pod", POD_NUMBER)?);
+                hosts.push(Arc::clone(&host));
+                Some(host)
+            }
+            Some(Place::BehindNode) => Some(Arc::new(pod::behind(&node_host, &name)?)),
+        };
         Network::introduce(&hosts)?;
         if self.local_master {
             let host = Arc::clone(&node_host);
@@ -204,7 +243,7 @@ impl Builder {
         let cgroup = Arc::new(Cgroup::new(&name.role("node"))?);
         let place = |host| Node::new(host, Arc::clone(&cgroup), dir.path(), pki.ca(Signer::Lab));
         let (node, pod) = (place(node_host), pod_host.map(place));
-        let lab = Lab { masters, pod, node, bpffs, pki, dir, name };
+        let lab = Lab { masters, pod, node, bpffs, pki, dir, name, dataplane: self.dataplane };
         if self.started {
             lab.masters.iter().try_for_each(Master::start)?;
         }

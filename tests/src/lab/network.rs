@@ -33,7 +33,8 @@ pub(super) enum Port {
 pub struct Host {
     role: String,
     netns: Netns,
-    number: u8,
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
 }
 
 impl Network {
@@ -46,14 +47,18 @@ impl Network {
 
     /// Makes a host with the addresses 192.168.77.NUMBER and fd00:77::NUMBER.
     pub(super) fn join(&self, name: &LabName, role: &str, number: u8) -> anyhow::Result<Host> {
-        let host = Host { role: role.to_owned(), netns: Netns::new(name.role(role))?, number };
+        let (v4, v6) =
+            (Ipv4Addr::new(192, 168, 77, number), Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into()));
+        let host = Host::new(role, Netns::new(name.role(role))?, v4, v6);
         let port = port_name(role);
         let peer = host.netns.name();
         self.bridge
             .ip(&["link", "add", "name", &port, "type", "veth", "peer", "name", INTERFACE, "netns", peer])?;
         self.bridge.ip(&["link", "set", "dev", &port, "master", BRIDGE])?;
         self.bridge.ip(&["link", "set", "dev", &port, "up"])?;
-        host.netns.ip(&["link", "set", "dev", INTERFACE, "address", &host.mac()])?;
+        // Without a link-local address, which would come a second after the others.
+        let mac = host.mac();
+        host.netns.ip(&["link", "set", "dev", INTERFACE, "address", &mac, "addrgenmode", "none"])?;
         host.netns.ip(&["addr", "add", &format!("{}/24", host.v4()), "dev", INTERFACE])?;
         // Without duplicate address detection, which would keep the address from being bound for a second.
         host.netns.ip(&["addr", "add", &format!("{}/64", host.v6()), "dev", INTERFACE, "nodad"])?;
@@ -65,7 +70,7 @@ impl Network {
     pub(super) fn introduce(hosts: &[impl AsRef<Host>]) -> anyhow::Result<()> {
         let hosts = || hosts.iter().map(AsRef::as_ref);
         for host in hosts() {
-            for other in hosts().filter(|other| other.number != host.number) {
+            for other in hosts().filter(|other| other.v4 != host.v4) {
                 for address in [other.v4().to_string(), other.v6().to_string()] {
                     let mac = other.mac();
                     host.netns.ip(&[
@@ -99,16 +104,21 @@ impl Network {
 }
 
 impl Host {
+    /// A machine whose interface is to have these addresses.
+    pub(super) fn new(role: &str, netns: Netns, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        Self { role: role.to_owned(), netns, v4, v6 }
+    }
+
     /// Its IPv4 address.
     #[must_use]
     pub fn v4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(192, 168, 77, self.number)
+        self.v4
     }
 
     /// Its IPv6 address.
     #[must_use]
     pub fn v6(&self) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, self.number.into())
+        self.v6
     }
 
     /// Both addresses with `port`.
@@ -133,7 +143,8 @@ impl Host {
     }
 
     fn mac(&self) -> String {
-        format!("02:00:00:00:77:{:02x}", self.number)
+        let [.., number] = self.v4.octets();
+        format!("02:00:00:00:77:{number:02x}")
     }
 }
 

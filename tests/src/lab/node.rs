@@ -15,9 +15,12 @@ use super::network::Host;
 use crate::binaries;
 use crate::cgroup::Cgroup;
 use crate::process::{Finished, Place, Proc};
+use crate::slowness::stretched;
 
 /// Longest run of a command in the node; what should take longer is spawned.
 const RUN_DEADLINE: Duration = Duration::from_secs(120);
+/// Longest run of curl.
+const CURL_DEADLINE: Duration = Duration::from_secs(10);
 /// A client ends with its current connection, whose own deadlines are 1 s and 5 s unless told otherwise.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -70,13 +73,14 @@ impl Node {
         self.spawn(Path::new(program), arguments)?.wait_deadline(RUN_DEADLINE)
     }
 
-    /// Runs curl with the lab's CA, quietly and within 10 s unless `arguments` say otherwise.
+    /// Runs curl with the lab's CA, quietly and within [`CURL_DEADLINE`] unless `arguments` say otherwise.
     ///
     /// # Errors
     /// As [`Self::run`].
     pub fn curl(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
         let ca = self.ca.to_string_lossy();
-        self.run(&[&["curl", "-sS", "--max-time", "10", "--cacert", &ca], arguments].concat())
+        let most = stretched(CURL_DEADLINE).as_secs().to_string();
+        self.run(&[&["curl", "-sS", "--max-time", &most, "--cacert", &ca], arguments].concat())
     }
 
     /// Runs `lab-client` over TLS, expecting the service's name, and returns its report.

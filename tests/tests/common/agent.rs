@@ -5,25 +5,37 @@ use std::time::Duration;
 
 use lb_tests::Lab;
 use lb_tests::lab::{Agent, HOSTNAME, Master, VIP};
+use lb_tests::slowness::stretched;
 use lb_tests::wait::eventually;
 use serde_json::Value;
 
 use super::SOON;
 
-/// Timings of tests that need not see the defaults: from fault to verdict at most [`FAST_FALL`], and back at most
-/// [`FAST_RISE`].
+/// Timings of tests that need not see the defaults: from fault to verdict at most [`fast_fall`], and back at most
+/// [`fast_rise`].
 pub fn fast(yaml: &mut serde_yaml::Value) {
+    let written = |duration: Duration| format!("{}ms", stretched(duration).as_millis());
     let health = &mut yaml["services"][0]["health"];
-    health["interval"] = "500ms".into();
-    health["timeout"] = "300ms".into();
-    health["fall"] = 2.into();
-    health["rise"] = 2.into();
+    health["interval"] = written(INTERVAL).into();
+    health["timeout"] = written(TIMEOUT).into();
+    health["fall"] = FALL.into();
+    health["rise"] = RISE.into();
 }
 
-/// `fall * interval + timeout` of [`fast`].
-pub const FAST_FALL: Duration = Duration::from_millis(1300);
-/// `rise * interval + timeout` of [`fast`].
-pub const FAST_RISE: Duration = Duration::from_millis(1300);
+const INTERVAL: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(300);
+const FALL: u32 = 2;
+const RISE: u32 = 2;
+
+/// `fall * interval + timeout` of [`fast`], as long as on a machine that is not slow.
+pub fn fast_fall() -> Duration {
+    INTERVAL * FALL + TIMEOUT
+}
+
+/// `rise * interval + timeout` of [`fast`], as long as on a machine that is not slow.
+pub fn fast_rise() -> Duration {
+    INTERVAL * RISE + TIMEOUT
+}
 
 /// Starts the agent and waits until every master is up and the kernel knows.
 pub fn running(lab: &Lab) -> Agent {
@@ -37,10 +49,15 @@ pub fn running(lab: &Lab) -> Agent {
     agent
 }
 
-/// Waits until every master is up.
+/// Waits until every master is up and serves, unless an operator or `prefer: local` keeps it back.
 pub fn all_up(lab: &Lab, agent: &Agent) {
     for master in lab.masters() {
-        await_health(agent, master.address(), "up", SOON);
+        let address = master.address();
+        await_backend(agent, address, &format!("{address} is up and serves"), SOON, |backend| {
+            let reason = backend["reason"].as_str().unwrap_or_default();
+            let kept_back = backend["admin"] != "active" || reason.contains("local backend goes first");
+            backend["health"] == "up" && (backend["serving"] == true || kept_back)
+        });
     }
 }
 

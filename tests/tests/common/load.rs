@@ -4,7 +4,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use lb_tests::Lab;
-use lb_tests::lab::Node;
+use lb_tests::lab::{Master, Node};
+use lb_tests::slowness::stretched;
 use lb_tests::traffic;
 pub use lb_tests::traffic::Report;
 use lb_tests::wait::eventually;
@@ -38,6 +39,32 @@ pub fn syn(node: &Node, to: &str) -> (String, u64) {
 pub fn assert_untouched(report: &Report) {
     assert_eq!((report.failed(), report.broken()), (0, 0), "{report:?}");
     assert!(report.ok() > 0, "nothing was asked: {report:?}");
+}
+
+/// A bar in the unit of the reports, [`stretched`] on a slow machine.
+pub fn ms(duration: Duration) -> i64 {
+    i64::try_from(stretched(duration).as_millis()).unwrap()
+}
+
+/// Asserts that no attempt that began later than `bound` after `moment` failed, that every held connection to `victim`
+/// was over by then, and that no other one ended.
+pub fn assert_left(victim: &Master, what: &str, moment: i64, bound: Duration, load: &Report, held: &Report) {
+    let bound = ms(bound);
+    let last = load.last_failure(moment);
+    let ends = held.ends(victim.name(), moment);
+    figure(&format!(
+        "{what}: {} requests, {} failed, the last one begun {last:?} ms after the fault; {} held connections \
+         gone after {:?}..{:?} ms (bound {bound} ms)",
+        load.ok() + load.failed(),
+        load.failed(),
+        ends.len(),
+        ends.first(),
+        ends.last(),
+    ));
+    assert!(last.is_none_or(|last| last <= bound), "{what}: a failure at {last:?} ms: {load:?}");
+    assert!(!ends.is_empty(), "{what}: no held connection ended: {held:?}");
+    assert!(ends.iter().all(|end| *end <= bound), "{what}: held connections ended at {ends:?} ms");
+    assert_eq!(held.broken(), ends.len() as u64, "{what}: connections to others ended too: {held:?}");
 }
 
 /// A load in the background.

@@ -1,16 +1,17 @@
 //! What the tests share: questions to masters here, to the agent in `agent`, traffic in `load`, who may run beside whom in
-//! `quiet`.
+//! `quiet`, what a node looks like in `traces`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, which uses what it needs")]
 
 pub mod agent;
 pub mod load;
 pub mod quiet;
+pub mod traces;
 
 use std::time::Duration;
 
 use lb_tests::Lab;
-use lb_tests::lab::Master;
+use lb_tests::lab::{ClientRun, Master};
 use lb_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -48,6 +49,15 @@ pub fn watches(master: &Master, count: u64) {
     eventually(SOON, "the watches open", || {
         let watches = master.stats().unwrap()["requests"]["/watch"].clone();
         if watches == count { Ok(()) } else { Err(watches.to_string()) }
+    })
+    .unwrap();
+}
+
+/// Waits until a `hold` client has its watch.
+pub fn opened(client: &ClientRun) {
+    eventually(SOON, "the watch opens", || {
+        let said = client.stdout();
+        if said.starts_with("open ") && said.contains('\n') { Ok(()) } else { Err(said) }
     })
     .unwrap();
 }

@@ -7,38 +7,33 @@ use std::{
 
 use lb_core::{
     config::ServiceConfig,
-    model::{Admin, DataplaneKind, Health, Policy, Source},
+    control::Pair,
+    model::{Admin, DataplaneKind, Health, Source},
     view::{BackendView, BackendsView, ConnectionsView, ProbeView, ServiceView},
 };
 
-use crate::dataplane::{
-    Counters,
-    socket::{Choice, SocketService},
-};
+use crate::dataplane::{Counters, Held, HeldService};
 
 /// Why nobody knows a backend's health.
 const REASON: &str = "no agent is running";
 
 /// Every service that the kernel or the config names.
-pub(super) fn view(
-    configured: &[ServiceConfig],
-    kernel: &BTreeMap<SocketAddr, SocketService>,
-    counters: &BTreeMap<(SocketAddr, SocketAddr), Counters>,
-) -> BackendsView {
+pub(super) fn view(configured: &[ServiceConfig], kernel: &Held) -> BackendsView {
+    let Held { services, counters } = kernel;
     let config_of = |vip: &SocketAddr| configured.iter().find(|service| service.vip == *vip);
-    let held = kernel.iter().map(|(vip, held)| held_service(*vip, held, config_of(vip), counters));
-    let absent = configured.iter().filter(|service| !kernel.contains_key(&service.vip)).map(absent_service);
-    let mut services: Vec<_> = held.chain(absent).collect();
+    let held = services.iter().filter_map(|(vip, held)| held_service(*vip, held, config_of(vip), counters));
+    let absent = configured.iter().filter(|service| !services.contains_key(&service.vip));
+    let mut services: Vec<_> = held.chain(absent.map(absent_service)).collect();
     services.sort_by(|a, b| a.name.cmp(&b.name));
     BackendsView { services }
 }
 
 fn held_service(
     vip: SocketAddr,
-    held: &SocketService,
+    (dataplane, held): &(DataplaneKind, HeldService),
     config: Option<&ServiceConfig>,
-    counters: &BTreeMap<(SocketAddr, SocketAddr), Counters>,
-) -> ServiceView {
+    counters: &BTreeMap<Pair, Counters>,
+) -> Option<ServiceView> {
     let configured = config.map_or(&[][..], |config| &config.backends);
     let is_configured = |address: &SocketAddr| configured.iter().any(|backend| backend.address == *address);
     let mut backends: Vec<_> = configured.iter().map(|b| bare(b.address, Source::Config, b.weight)).collect();
@@ -47,7 +42,7 @@ fn held_service(
     let others = held.members.iter().filter(|address| !is_configured(address));
     backends.extend(others.map(|address| bare(*address, source, 1)));
     for backend in &mut backends {
-        if let Some(weight) = held.serving.weights.get(&backend.address) {
+        if let Some(weight) = held.weights.get(&backend.address) {
             backend.serving = true;
             backend.weight = u16::try_from(*weight).unwrap_or(u16::MAX);
         }
@@ -55,18 +50,16 @@ fn held_service(
             backend.connections = ConnectionsView { active, total, refused };
         }
     }
-    let policy = match held.serving.policy {
-        Choice::Random => Policy::Random,
-        Choice::RoundRobin => Policy::RoundRobin,
-    };
-    ServiceView {
-        name: held.name.clone(),
+    // A dataplane without a place for names knows its services by their VIP.
+    let unnamed = || format!("vip-{}", vip.ip().to_string().replace(['.', ':'], "-")).parse().ok();
+    Some(ServiceView {
+        name: held.name.clone().or_else(|| config.map(|config| config.name.clone())).or_else(unnamed)?,
         vip,
         hostname: config.and_then(|config| config.hostname.clone()),
-        dataplane: DataplaneKind::Socket,
-        policy,
+        dataplane: *dataplane,
+        policy: held.policy,
         backends,
-    }
+    })
 }
 
 fn absent_service(config: &ServiceConfig) -> ServiceView {
@@ -109,11 +102,12 @@ fn is_local(address: SocketAddr) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use lb_core::config::{self, Overrides};
+    use lb_core::{
+        config::{self, Overrides},
+        model::Policy,
+    };
 
     use super::*;
-    use crate::dataplane::socket::Serving;
-
     const FILE: &str = "services:
 - {name: web, vip: 10.0.0.1:80, backends: [192.0.2.8:80]}
 - name: apiserver
@@ -126,14 +120,20 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn held() -> BTreeMap<SocketAddr, SocketService> {
+    fn held() -> Held {
         let weights = [(addr("127.0.0.1:6443"), 5), (addr("192.0.2.9:6443"), 1)].into();
-        let service = SocketService {
-            name: "apiserver".parse().unwrap(),
-            serving: Serving { policy: Choice::RoundRobin, weights },
+        let service = HeldService {
+            name: Some("apiserver".parse().unwrap()),
+            policy: Policy::RoundRobin,
+            weights,
             members: ["127.0.0.1:6443", "192.0.2.3:6443", "192.0.2.9:6443"].map(addr).into(),
         };
-        [(addr("10.103.97.2:6443"), service)].into()
+        let vip = addr("10.103.97.2:6443");
+        let counted = Counters { active: 1, total: 2, refused: 3 };
+        Held {
+            services: [(vip, (DataplaneKind::Socket, service))].into(),
+            counters: [((vip, addr("192.0.2.9:6443")), counted)].into(),
+        }
     }
 
     fn rows(service: &ServiceView) -> Vec<(String, Source, bool, u16, bool)> {
@@ -144,9 +144,7 @@ mod tests {
     #[test]
     fn the_config_gives_names_and_order_and_the_kernel_says_who_serves() {
         let configured = config::load(Some(("x", FILE)), &Overrides::default()).unwrap().services;
-        let counted = Counters { active: 1, total: 2, refused: 3 };
-        let counters = [((addr("10.103.97.2:6443"), addr("192.0.2.9:6443")), counted)].into();
-        let view = view(&configured, &held(), &counters);
+        let view = view(&configured, &held());
         let names: Vec<_> = view.services.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, ["apiserver", "web"]);
         let [apiserver, web] = view.services.as_slice() else { unreachable!() };
@@ -173,7 +171,7 @@ mod tests {
 
     #[test]
     fn without_a_config_every_member_of_the_kernel_is_shown() {
-        let view = view(&[], &held(), &BTreeMap::new());
+        let view = view(&[], &held());
         assert_eq!(view.services.len(), 1);
         assert_eq!(view.services[0].backends.len(), 3);
         assert!(view.services[0].backends.iter().all(|backend| backend.source == Source::Config));

@@ -11,10 +11,10 @@ use crate::{
     cli::{
         exit::Exit,
         globals::Globals,
-        known::{self, Known},
+        known::{self, Known, Paths},
         print,
     },
-    dataplane::socket::SocketDataplane,
+    dataplane::{self, Held},
     os::capability,
     output::{self, Style},
 };
@@ -37,21 +37,19 @@ pub(super) fn list(bpffs: Option<String>, globals: &Globals) -> anyhow::Result<E
 
 fn without_agent(not_running: ClientError, known: &Known) -> anyhow::Result<BackendsView> {
     let failed = "failed to list the backends from the kernel, since no agent runs";
-    let bpffs = &known.paths.bpffs;
+    let Paths { bpffs, state_dir, .. } = &known.paths;
     // Otherwise a file system that may not be looked into would pass for one with nothing pinned.
     capability::require("read the kernel's state").context(failed)?;
-    let state = SocketDataplane::peek(bpffs, None).context(failed)?;
     let configured = known.config.as_ref().map_or(&[][..], |config: &Config| &config.services);
-    let Some(state) = state else {
+    let Some(held) = dataplane::peek(bpffs, state_dir).context(failed)? else {
         anyhow::ensure!(
             !configured.is_empty(),
             anyhow::Error::new(not_running)
                 .context("failed to list the backends: nothing is pinned in the kernel")
         );
         print::note(format_args!("{NO_AGENT}, and nothing is pinned below {}", bpffs.display()));
-        return Ok(kernel::view(configured, &Default::default(), &Default::default()));
+        return Ok(kernel::view(configured, &Held::default()));
     };
-    let counters = SocketDataplane::peek_counters(bpffs).context(failed)?;
     print::note(format_args!("{NO_AGENT}: this is what the kernel holds"));
-    Ok(kernel::view(configured, &state.services, &counters))
+    Ok(kernel::view(configured, &held))
 }

@@ -15,9 +15,14 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use lb_core::{control::Pair, desired::DesiredState, model::Scope};
+use lb_core::{
+    control::Pair,
+    desired::DesiredState,
+    model::{DataplaneKind, Policy, Scope},
+};
 
 pub use hook::Hook;
 pub use kernel::{BpfLog, Loaded, Proof, answer_proof};
@@ -27,8 +32,11 @@ use self::{
     kernel::{KernelMaps, Links, Pins},
     tables::Tables,
 };
-use super::{Counters, Dataplane, DataplaneError, Evicted, Inspection, Unsupported};
-use crate::os::{bpffs, capability, sockdiag::SockDiag};
+use super::{Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported};
+use crate::os::{bpffs, capability, lock::AgentLock, sockdiag::SockDiag};
+
+/// Nobody but root's own tools removes a pinned link or a map entry, so looking is for accidents.
+const RESYNC: Duration = Duration::from_secs(5);
 
 /// The cookie that no network namespace has: nobody is served.
 const NOBODY: u64 = u64::MAX;
@@ -54,6 +62,20 @@ pub struct SocketDataplane {
     proof: Option<Proof>,
     can_end_sockets: bool,
     older_layouts: OlderLayouts,
+    /// It takes no new connects any more.
+    quiesced: bool,
+    lock: Option<AgentLock>,
+}
+
+impl From<SocketService> for HeldService {
+    fn from(service: SocketService) -> Self {
+        let policy = match service.serving.policy {
+            Choice::Random => Policy::Random,
+            Choice::RoundRobin => Policy::RoundRobin,
+        };
+        let SocketService { name, serving, members } = service;
+        Self { name: Some(name), policy, weights: serving.weights, members }
+    }
 }
 
 /// What was pinned by another version may go once this one works.
@@ -87,8 +109,17 @@ impl SocketDataplane {
             proof: None,
             can_end_sockets,
             older_layouts: OlderLayouts::Unknown,
+            quiesced: false,
+            lock: None,
         };
         Ok((this, loaded))
+    }
+
+    /// Keeps other agents away from what is pinned for as long as this lives.
+    #[must_use]
+    pub fn holding(mut self, lock: AgentLock) -> Self {
+        self.lock = Some(lock);
+        self
     }
 
     /// What the kernel holds, without loading or changing anything; `None` when nothing is pinned. Without a cgroup
@@ -103,14 +134,18 @@ impl SocketDataplane {
             None => Default::default(),
         };
         let maps = KernelMaps::open(&pins)?;
-        let scope = if maps.settings().netns_cookie == 0 { Scope::Node } else { Scope::Host };
+        let scope = match maps.settings().netns_cookie {
+            0 => Some(Scope::Node),
+            NOBODY => None,
+            _ => Some(Scope::Host),
+        };
         let services = Tables::new(maps).observe()?;
-        Ok(Some(SocketState { hooks, scope: Some(scope), services }))
+        Ok(Some(SocketState { hooks, scope, services }))
     }
 
     /// The services that the kernel holds.
-    pub fn services(&self) -> Result<BTreeMap<SocketAddr, SocketService>, DataplaneError> {
-        self.tables.observe()
+    pub fn services(&self) -> Result<BTreeMap<SocketAddr, HeldService>, DataplaneError> {
+        Ok(self.tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect())
     }
 
     /// What the kernel counted, without an agent.
@@ -141,10 +176,11 @@ impl SocketDataplane {
         Ok(proof)
     }
 
-    fn set_scope(&mut self, scope: Scope) -> Result<(), DataplaneError> {
+    fn set_scope(&mut self, scope: Option<Scope>) -> Result<(), DataplaneError> {
         let cookie = match scope {
-            Scope::Node => 0,
-            Scope::Host => self.own_cookie()?,
+            Some(Scope::Node) => 0,
+            Some(Scope::Host) => self.own_cookie()?,
+            None => NOBODY,
         };
         self.tables.maps().set_netns_cookie(cookie);
         Ok(())
@@ -167,18 +203,12 @@ impl SocketDataplane {
 }
 
 impl Dataplane for SocketDataplane {
+    const KIND: DataplaneKind = DataplaneKind::Socket;
+
     type Native = SocketState;
     type Change = Change;
 
-    fn lower(&self, desired: &DesiredState) -> Result<SocketState, Unsupported> {
-        native::lower(desired, self.options.scope)
-    }
-
-    fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
-        native::diff(observed, wanted)
-    }
-
-    fn observe(&mut self) -> Result<SocketState, DataplaneError> {
+    fn observe(&mut self, _desired: &DesiredState) -> Result<SocketState, DataplaneError> {
         let hooks = self.links.effective()?;
         let scope = match self.tables.maps().settings().netns_cookie {
             0 => Some(Scope::Node),
@@ -187,6 +217,27 @@ impl Dataplane for SocketDataplane {
             _ => None,
         };
         Ok(SocketState { hooks, scope, services: self.tables.observe()? })
+    }
+
+    fn lower(&self, desired: &DesiredState) -> Result<SocketState, Unsupported> {
+        native::lower(desired, (!self.quiesced).then_some(self.options.scope))
+    }
+
+    fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
+        native::diff(observed, wanted)
+    }
+
+    /// The order of writes across services matters to none of them, the hooks matter to all.
+    fn subject(change: &Change) -> Option<SocketAddr> {
+        match change {
+            Change::Attach(_) | Change::SetScope(_) => None,
+            Change::AddService(vip, _)
+            | Change::Rename(vip, _)
+            | Change::AddMember(vip, _)
+            | Change::SetServing(vip, _)
+            | Change::RemoveMember(vip, _)
+            | Change::RemoveService(vip) => Some(*vip),
+        }
     }
 
     fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
@@ -238,5 +289,21 @@ impl Dataplane for SocketDataplane {
             self.remove_older_layouts()?;
         }
         self.tables.settle()
+    }
+
+    fn resync(&self) -> Duration {
+        RESYNC
+    }
+
+    /// Sockets that were steered keep their memory, so that they are counted, shown and ended as before.
+    fn quiesce(&mut self) -> Result<(), DataplaneError> {
+        self.quiesced = true;
+        self.set_scope(None)
+    }
+
+    fn remove(&mut self) -> Result<(), DataplaneError> {
+        // An open directory would keep the file system busy.
+        self.lock = None;
+        Self::cleanup(&self.options.bpffs).map(drop)
     }
 }

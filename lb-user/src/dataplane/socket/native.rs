@@ -59,8 +59,8 @@ pub enum Choice {
 pub enum Change {
     /// Attach a program.
     Attach(Hook),
-    /// Say whose sockets are served.
-    SetScope(Scope),
+    /// Say whose sockets are served; `None`: nobody's from now on.
+    SetScope(Option<Scope>),
     /// Make a service; its VIP is inserted last.
     AddService(SocketAddr, SocketService),
     /// Give a service another name.
@@ -79,7 +79,8 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Attach(hook) => write!(f, "attach {hook}"),
-            Self::SetScope(scope) => write!(f, "serve sockets of scope {scope}"),
+            Self::SetScope(Some(scope)) => write!(f, "serve sockets of scope {scope}"),
+            Self::SetScope(None) => f.write_str("serve no new connects"),
             Self::AddService(vip, service) => {
                 write!(f, "add service {} at {vip}: {}", service.name, service.serving)
             }
@@ -102,11 +103,12 @@ impl fmt::Display for Serving {
     }
 }
 
-/// What the kernel should hold. Fails for policies that the programs do not know.
-pub fn lower(desired: &DesiredState, scope: Scope) -> Result<SocketState, Unsupported> {
+/// What the kernel should hold; without a scope it leaves new connects alone. Fails for policies that the programs do
+/// not know.
+pub fn lower(desired: &DesiredState, scope: Option<Scope>) -> Result<SocketState, Unsupported> {
     let services =
         desired.services.iter().map(|s| Ok((s.vip, lower_service(s)?))).collect::<Result<_, _>>()?;
-    Ok(SocketState { hooks: Hook::ALL.into_iter().collect(), scope: Some(scope), services })
+    Ok(SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services })
 }
 
 fn lower_service(service: &DesiredService) -> Result<SocketService, Unsupported> {
@@ -130,10 +132,8 @@ fn lower_service(service: &DesiredService) -> Result<SocketService, Unsupported>
 /// The mutations from `observed` to `wanted`, in order: hooks and scope, then what comes, then what goes.
 pub fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
     let mut changes: Vec<_> = wanted.hooks.difference(&observed.hooks).copied().map(Change::Attach).collect();
-    if let Some(scope) = wanted.scope
-        && observed.scope != Some(scope)
-    {
-        changes.push(Change::SetScope(scope));
+    if observed.scope != wanted.scope {
+        changes.push(Change::SetScope(wanted.scope));
     }
     for (vip, service) in &wanted.services {
         match observed.services.get(vip) {
@@ -211,7 +211,7 @@ mod tests {
         let changes = diff(&SocketState::default(), &state(100, &[(1, 1)], &[1]));
         let first_service = changes.iter().position(|c| matches!(c, Change::AddService(..))).unwrap();
         assert_eq!(first_service, Hook::ALL.len() + 1);
-        assert!(matches!(changes[Hook::ALL.len()], Change::SetScope(Scope::Host)));
+        assert!(matches!(changes[Hook::ALL.len()], Change::SetScope(Some(Scope::Host))));
     }
 
     #[test]
@@ -222,8 +222,9 @@ mod tests {
             policy: Policy::LeastConn,
             serving: vec![DesiredBackend { address: at(1), weight: 1 }],
             members: vec![at(1)],
+            severed: BTreeSet::new(),
         };
-        let error = lower(&DesiredState { services: vec![service] }, Scope::Host).unwrap_err();
+        let error = lower(&DesiredState { services: vec![service] }, Some(Scope::Host)).unwrap_err();
         assert!(error.to_string().contains("least-conn"), "{error}");
     }
 }

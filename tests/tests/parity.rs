@@ -1,0 +1,60 @@
+//! What every dataplane must do alike: each scenario is one function, run once per dataplane.
+//!
+//! `parity::socket::…` and `parity::ipvs::…` need a kernel with that dataplane, `parity::both::…` one with both; there
+//! they fail where it is missing, and are never skipped.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+mod parity {
+    mod addresses;
+    mod auto;
+    mod cleanup;
+    mod distribution;
+    mod faults;
+    mod foreign;
+    mod kernel;
+    mod operator;
+    mod pods;
+    mod restart;
+    mod setup;
+    mod switch;
+
+    /// A module of tests, one for each scenario.
+    macro_rules! scenarios {
+        ($module:ident: $dataplane:expr; $($file:ident { $($scenario:ident)* })*) => {
+            mod $module {
+                use lb_tests::lab::Dataplane;
+
+                use super::setup::Setup;
+
+                $($(
+                    #[test]
+                    fn $scenario() {
+                        super::$file::$scenario(Setup { dataplane: $dataplane });
+                    }
+                )*)*
+            }
+        };
+    }
+
+    /// The scenarios of one dataplane, and those that only it has.
+    macro_rules! dataplane {
+        ($module:ident: $dataplane:expr; $($own:tt)*) => {
+            scenarios! { $module: $dataplane;
+                addresses { ipv6 local_backend }
+                cleanup { cleanup }
+                distribution { random weights round_robin }
+                faults { crash power_loss hang recovery all_down }
+                operator { drain disable }
+                pods { pod scope_host }
+                restart { restart restart_with_a_dead_master restart_with_a_shorter_config }
+                $($own)*
+            }
+        };
+    }
+
+    dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } }
+    dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } }
+    scenarios! { both: Dataplane::Unsaid; auto { prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
+}

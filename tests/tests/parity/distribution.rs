@@ -1,0 +1,77 @@
+//! Who gets the connections to the virtual address.
+
+use lb_tests::Lab;
+use lb_tests::lab::VIP;
+use lb_tests::slowness::factor;
+use serde_json::json;
+
+use super::kernel::expect_kernel;
+use super::setup::{Setup, service, yaml};
+use crate::common::agent::{backends, fast, of_address, running};
+use crate::common::load::{Report, figure, requests};
+use crate::common::quiet::beside_others;
+
+/// Fewer where each takes long; the bars widen with it.
+fn draws() -> u32 {
+    if factor() > 1.0 { 150 } else { 600 }
+}
+
+/// Asserts that the share of `master` is `percent`, give or take five standard deviations of so many draws.
+fn assert_share(report: &Report, master: &str, percent: f64) {
+    let (whole, expected) = (report.ok() as f64, percent / 100.0);
+    let share = report.served(master) as f64 / whole;
+    let deviation = (expected * (1.0 - expected) / whole).sqrt();
+    figure(&format!("{master}: {:.1} % of {whole}, {percent:.1} % expected", 100.0 * share));
+    assert!((share - expected).abs() <= 5.0 * deviation, "{master}: {report:?}");
+}
+
+/// Asks, and asserts that nothing failed and that clients see the virtual address.
+fn ask(lab: &Lab, count: u32) -> Report {
+    let report = requests(lab.node(), VIP, "v4", count);
+    assert_eq!((report.ok(), report.failed()), (u64::from(count), 0), "{report:?}");
+    assert_eq!(report.raw["peers"], json!({VIP: count}), "{report:?}");
+    report
+}
+
+/// By chance: each of three masters gets about a third, and the kernel counts what they served.
+pub fn random(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.builder().build_or_skip().unwrap() else { return };
+    lab.agent_config(fast).unwrap();
+    let agent = running(&lab);
+    let [m1, m2, m3] = [0, 1, 2].map(|index| lab.master(index));
+    expect_kernel(&lab, &[(m1, 1), (m2, 1), (m3, 1)]);
+    let report = ask(&lab, draws());
+    let counted = backends(&agent).unwrap();
+    for master in [m1, m2, m3] {
+        assert_share(&report, master.name(), 100.0 / 3.0);
+        let total = of_address(&counted, master.address()).unwrap()["connections"]["total"].clone();
+        assert_eq!(total, report.served(master.name()), "the kernel's own count of {}", master.name());
+    }
+}
+
+/// A master of weight 3 gets three quarters beside one of weight 1.
+pub fn weights(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.lab(2) else { return };
+    let [light, heavy] = [0, 1].map(|index| lab.master(index));
+    lab.agent_config(|config| {
+        fast(config);
+        let heavy = json!({"address": heavy.address(), "weight": 3});
+        service(config)["backends"] = yaml(json!([light.address(), heavy]));
+    })
+    .unwrap();
+    let _agent = running(&lab);
+    expect_kernel(&lab, &[(light, 1), (heavy, 3)]);
+    assert_share(&ask(&lab, draws()), heavy.name(), 75.0);
+}
+
+/// In turn: each of three masters gets every third connection.
+pub fn round_robin(setup: Setup) {
+    let _turn = beside_others();
+    let Some((lab, _agent)) = setup.running(3) else { return };
+    let masters = [0, 1, 2].map(|index| (lab.master(index), 1));
+    expect_kernel(&lab, &masters);
+    let report = ask(&lab, 60);
+    assert_eq!(report.raw["served"], json!({"m1": 20, "m2": 20, "m3": 20}), "{report:?}");
+}

@@ -1,0 +1,126 @@
+//! Masters that die, fall silent or come back.
+
+use std::time::Duration;
+
+use lb_tests::Lab;
+use lb_tests::lab::{Agent, Master, VIP};
+use serde_json::json;
+
+use super::kernel::expect_kernel;
+use super::setup::{Setup, await_connect, loads};
+use crate::common::SOON;
+use crate::common::agent::{all_up, await_health, await_serving, fast_fall, fast_rise, listed, of_address};
+use crate::common::load::{assert_left, figure, ms, requests, syn, unix_ms};
+use crate::common::quiet::{alone, beside_others};
+
+/// From a SIGKILL to the last failure and the end of the last held connection.
+const CRASH_BOUND: Duration = Duration::from_millis(100);
+/// How soon a connect fails for which there is nobody.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// From the start of a master to the first connect that succeeds, beside the probes.
+const BACK: Duration = Duration::from_millis(200);
+
+/// SIGKILL: nothing new goes to it, and its connections are gone.
+pub fn crash(setup: Setup) {
+    let _turn = alone();
+    let Some((lab, agent)) = setup.running(2) else { return };
+    let (m1, m2) = (lab.master(0), lab.master(1));
+    expect_kernel(&lab, &[(m1, 1), (m2, 1)]);
+    let (held, load) = loads(&lab, "v4");
+    load.more(40);
+    let killed = unix_ms();
+    m1.kill().unwrap();
+    await_health(&agent, m1.address(), "dead", SOON);
+    expect_kernel(&lab, &[(m2, 1)]);
+    load.more(40);
+    assert_left(m1, "SIGKILL", killed, CRASH_BOUND, &load.stop(), &held.stop());
+    assert_out(&lab, m1, "connection refused");
+}
+
+/// The link is cut: packets vanish, nobody is told.
+pub fn power_loss(setup: Setup) {
+    let _turn = alone();
+    let Some((lab, agent)) = setup.running(2) else { return };
+    silence(&lab, &agent, "cut link", Master::cut, "v4");
+}
+
+/// SIGSTOP: the kernel behind it accepts connections, nobody answers. With sockets as Go and Java open them.
+pub fn hang(setup: Setup) {
+    let _turn = alone();
+    let Some((lab, agent)) = setup.running(2) else { return };
+    silence(&lab, &agent, "SIGSTOP", Master::stop, "mapped");
+    let m1 = lab.master(0);
+    m1.cont().unwrap();
+    all_up(&lab, &agent);
+    expect_kernel(&lab, &[(m1, 1), (lab.master(1), 1)]);
+}
+
+fn silence(lab: &Lab, agent: &Agent, what: &str, fault: fn(&Master) -> anyhow::Result<()>, family: &str) {
+    let (m1, m2) = (lab.master(0), lab.master(1));
+    expect_kernel(lab, &[(m1, 1), (m2, 1)]);
+    let (held, load) = loads(lab, family);
+    load.more(40);
+    let moment = unix_ms();
+    fault(m1).unwrap();
+    await_health(agent, m1.address(), "dead", fast_fall() + SOON);
+    let verdict = unix_ms() - moment;
+    expect_kernel(lab, &[(m2, 1)]);
+    load.more(40);
+    assert_left(m1, what, moment, fast_fall(), &load.stop(), &held.stop());
+    figure(&format!("{what}: dead after {verdict} ms"));
+    assert_out(lab, m1, "timed out");
+}
+
+/// The agent's word: dead, and why.
+fn assert_out(lab: &Lab, master: &Master, why: &str) {
+    let seen = of_address(&listed(lab), master.address()).unwrap();
+    assert_eq!((&seen["health"], &seen["serving"]), (&json!("dead"), &json!(false)), "{seen}");
+    assert!(seen["reason"].as_str().unwrap().contains(why), "{seen}");
+}
+
+/// Masters that were killed and cut off serve again once they are back.
+pub fn recovery(setup: Setup) {
+    let _turn = beside_others();
+    let Some((lab, agent)) = setup.running(3) else { return };
+    let [m1, m2, m3] = [0, 1, 2].map(|index| lab.master(index));
+    m1.kill().unwrap();
+    m2.cut().unwrap();
+    await_serving(&agent, &[m3], SOON);
+    for master in [m1, m2] {
+        await_health(&agent, master.address(), "dead", SOON);
+    }
+    expect_kernel(&lab, &[(m3, 1)]);
+    assert_eq!(requests(lab.node(), VIP, "v4", 12).raw["served"], json!({"m3": 12}));
+    m1.start().unwrap();
+    m2.mend().unwrap();
+    all_up(&lab, &agent);
+    expect_kernel(&lab, &[(m1, 1), (m2, 1), (m3, 1)]);
+    assert_eq!(requests(lab.node(), VIP, "v4", 12).raw["served"], json!({"m1": 4, "m2": 4, "m3": 4}));
+}
+
+/// With nobody left connects fail at once, and succeed again with the first master that is back.
+pub fn all_down(setup: Setup) {
+    let _turn = beside_others();
+    let Some((lab, agent)) = setup.running(2) else { return };
+    lab.masters().iter().for_each(|master| master.kill().unwrap());
+    await_serving(&agent, &[], SOON);
+    for master in lab.masters() {
+        await_health(&agent, master.address(), "dead", SOON);
+    }
+    expect_kernel(&lab, &[]);
+    for family in ["v4", "mapped"] {
+        let report = lab.node().client(&["syn", "--to", VIP, "--family", family]).unwrap();
+        figure(&format!("{family}: {report}"));
+        // EPERM where the kernel is older than 5.18; IPVS answers as for a port that nobody listens on.
+        let refusals = ["EHOSTUNREACH", "ECONNREFUSED", "EPERM"];
+        assert!(refusals.contains(&report["result"].as_str().unwrap()), "{family}: {report}");
+        assert!(report["ms"].as_i64() <= Some(ms(AT_ONCE)), "{family}: {report}");
+    }
+    let (result, _) = syn(lab.node(), VIP);
+    assert_ne!(result, "connected");
+    let started = unix_ms();
+    lab.master(1).start().unwrap();
+    await_connect(&lab, VIP, "a connect succeeds", fast_rise() + BACK);
+    figure(&format!("served again {} ms after the start of a master", unix_ms() - started));
+    expect_kernel(&lab, &[(lab.master(1), 1)]);
+}
