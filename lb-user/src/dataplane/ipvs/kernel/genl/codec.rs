@@ -246,5 +246,8 @@ fn total(attributes: &Attributes<'_>) -> io::Result<u64> {
 }
 
 fn lacks(object: &str, what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the kernel's answer about a {object} lacks its {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the kernel's answer about a {object} lacks its {what}"),
+    )
 }

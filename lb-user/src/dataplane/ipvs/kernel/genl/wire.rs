@@ -137,7 +137,12 @@ impl<T: Transport> Wire<T> {
     }
 
     /// One request with its answer, and whether the subject changed under it.
-    fn exchange(&mut self, family: u16, message: &Message, extent: Extent) -> io::Result<(Vec<Message>, bool)> {
+    fn exchange(
+        &mut self,
+        family: u16,
+        message: &Message,
+        extent: Extent,
+    ) -> io::Result<(Vec<Message>, bool)> {
         self.sequence = self.sequence.wrapping_add(1);
         self.transport.send(&encode(family, message.clone(), extent, self.sequence))?;
         let mut answer = Answer { sequence: self.sequence, messages: Vec::new(), interrupted: false };
