@@ -56,10 +56,7 @@ impl Change {
             | Self::SetRoute(vip, _)
             | Self::TakeOver(vip, _)
             | Self::RemoveService(vip) => Some(*vip),
-            Self::SetTable(_)
-            | Self::RemoveRoute(_)
-            | Self::RemoveTable
-            | Self::SetSysctl(..) => None,
+            Self::SetTable(_) | Self::RemoveRoute(_) | Self::RemoveTable | Self::SetSysctl(..) => None,
         }
     }
 }
@@ -83,7 +80,9 @@ impl fmt::Display for Change {
                 write!(f, "serve {vip} by {address} with weight {}", destination.weight)
             }
             Self::RemoveDestination(vip, address) => write!(f, "serve {vip} by {address} no longer"),
-            Self::SetRoute(vip, Some(source)) => write!(f, "route {} to this node, source {source}", vip.ip()),
+            Self::SetRoute(vip, Some(source)) => {
+                write!(f, "route {} to this node, source {source}", vip.ip())
+            }
             Self::SetRoute(vip, None) => write!(f, "route {} to this node", vip.ip()),
             Self::TakeOver(_, leftover) => write!(f, "take over {leftover}"),
             Self::RemoveService(vip) => write!(f, "remove the service at {vip}"),
@@ -102,11 +101,13 @@ pub fn diff(observed: &IpvsState, wanted: &IpvsState) -> Vec<Change> {
     let kept: BTreeSet<_> = wanted.services.keys().filter(|vip| !refused(vip)).copied().collect();
     let going: BTreeSet<_> =
         observed.services.keys().filter(|vip| !wanted.services.contains_key(vip)).copied().collect();
-    let table = |vips: BTreeSet<SocketAddr>| wanted.table.as_ref().map(|table| Table { vips, ..table.clone() });
+    let table =
+        |vips: BTreeSet<SocketAddr>| wanted.table.as_ref().map(|table| Table { vips, ..table.clone() });
 
     let mut changes: Vec<_> =
         observed.foreign.iter().map(|(vip, service)| Change::Refuse(*vip, service.clone())).collect();
-    let meanwhile = table(&kept | &going).filter(|table| !kept.is_empty() && observed.table.as_ref() != Some(table));
+    let meanwhile =
+        table(&kept | &going).filter(|table| !kept.is_empty() && observed.table.as_ref() != Some(table));
     changes.extend(meanwhile.clone().map(Change::SetTable));
     for vip in &kept {
         diff_service(*vip, observed.services.get(vip), wanted.services.get(vip), &mut changes);
@@ -126,12 +127,7 @@ pub fn diff(observed: &IpvsState, wanted: &IpvsState) -> Vec<Change> {
     changes
 }
 
-fn diff_service(
-    vip: SocketAddr,
-    old: Option<&Service>,
-    new: Option<&Service>,
-    changes: &mut Vec<Change>,
-) {
+fn diff_service(vip: SocketAddr, old: Option<&Service>, new: Option<&Service>, changes: &mut Vec<Change>) {
     let Some(new) = new else { return };
     let Some(old) = old else {
         changes.push(Change::AddService(vip, new.clone()));
@@ -195,3 +191,7 @@ fn diff_sysctls(observed: &IpvsState, wanted: &IpvsState, changes: &mut Vec<Chan
     let wrong = wanted.sysctls.iter().filter(|(sysctl, value)| differs(sysctl, **value));
     changes.extend(wrong.map(|(sysctl, value)| Change::SetSysctl(*sysctl, *value)));
 }
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

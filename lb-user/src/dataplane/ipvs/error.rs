@@ -11,7 +11,8 @@ use crate::dataplane::DataplaneError;
 const CAPABILITY: &str = "CAP_NET_ADMIN";
 
 /// What passes by itself.
-const BUSY: &str = "another program keeps IPVS busy, or the kernel is short of memory: it is tried again by itself";
+const BUSY: &str =
+    "another program keeps IPVS busy, or the kernel is short of memory: it is tried again by itself";
 
 /// A cause, and what to do about it.
 #[derive(Debug)]
@@ -37,7 +38,10 @@ impl Error for Hinted {}
 struct Foreign(Service);
 
 /// For `map_err`: names the operation and the object, a missing capability, and what to do where that is known.
-pub fn failed(operation: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> DataplaneError {
+pub fn failed(
+    operation: &'static str,
+    object: impl Into<String>,
+) -> impl FnOnce(io::Error) -> DataplaneError {
     let object = object.into();
     move |source| match hint(&source) {
         Some(hint) => DataplaneError::failed(operation, object)(Hinted { source, hint }),
@@ -92,8 +96,9 @@ pub fn service_failed(
 fn no_ipv6(vip: SocketAddr) -> DataplaneError {
     DataplaneError::Missing {
         what: format!("IPv6 is disabled on this node, and {vip} needs it"),
-        remedy: "set net.ipv6.conf.all.disable_ipv6 and net.ipv6.conf.lo.disable_ipv6 to 0, or use an IPv4 VIP"
-            .to_owned(),
+        remedy:
+            "set net.ipv6.conf.all.disable_ipv6 and net.ipv6.conf.lo.disable_ipv6 to 0, or use an IPv4 VIP"
+                .to_owned(),
     }
 }
 

@@ -111,7 +111,8 @@ fn sources(vip: IpAddr, desired: &DesiredState) -> Result<Vec<IpAddr>, Dataplane
 fn towards(backends: impl IntoIterator<Item = IpAddr>) -> Result<Vec<IpAddr>, DataplaneError> {
     let mut found = Vec::new();
     for backend in backends {
-        let source = route::source_towards(backend).map_err(failed("find the route to", backend.to_string()))?;
+        let source =
+            route::source_towards(backend).map_err(failed("find the route to", backend.to_string()))?;
         found.extend(source.filter(|source| !found.contains(source)));
     }
     Ok(found)
