@@ -7,8 +7,8 @@ use std::{fs, io, mem::size_of, os::fd::AsRawFd as _};
 
 use rustix::net::{AddressFamily, SocketType, socket};
 
-/// The tables that this network namespace has; missing while there are none.
-const TABLES: &str = "/proc/net/ip_tables_names";
+/// The tables that this thread's network namespace has; /proc/net is that of the process. Missing without ip_tables.
+const TABLES: &str = "/proc/thread-self/net/ip_tables_names";
 /// IPT_SO_GET_INFO and IPT_SO_GET_ENTRIES.
 const GET_INFO: libc::c_int = 64;
 const GET_ENTRIES: libc::c_int = 65;

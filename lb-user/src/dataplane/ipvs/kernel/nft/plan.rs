@@ -186,8 +186,8 @@ pub(super) fn rule(family: Family, scope: Scope) -> Vec<Expression> {
             let address = payload(1, NETWORK_HEADER, family.header_address(), family.address_length());
             rule.extend([address, payload(second, TRANSPORT_HEADER, 2, 2), lookup()]);
             rule.extend(not_loopback(META_IIFNAME));
-            // NFTA_REJECT_TYPE: NFT_REJECT_TCP_RST; NFTA_REJECT_ICMP_CODE: none.
-            let reset = Attributes::default().number(1, 1).bytes(2, &[0]);
+            // NFTA_REJECT_TYPE: NFT_REJECT_TCP_RST.
+            let reset = Attributes::default().number(1, 1);
             rule.push(Expression { name: "reject", attributes: reset });
         }
     }
