@@ -5,6 +5,7 @@
 
 mod error;
 mod held;
+pub mod ipvs;
 mod open;
 mod plan;
 mod plane;

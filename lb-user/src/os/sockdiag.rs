@@ -50,6 +50,13 @@ pub struct TrackedSocket {
     pub value: Vec<u8>,
 }
 
+/// A TCP socket of this network namespace, as its two ends.
+#[derive(Clone, Debug)]
+pub struct ConnectedSocket {
+    family: u8,
+    id: SocketId,
+}
+
 /// How a socket was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -93,9 +100,37 @@ impl SockDiag {
         Ok(found)
     }
 
+    /// Every TCP socket, of IPv4 and IPv6, that is connecting or connected, and whose own and whose peer's address, a
+    /// v4-mapped one in its IPv4 form, are wanted. TIME_WAIT sockets hang on nobody.
+    pub fn connected(
+        &self,
+        is_wanted: impl Fn(net::SocketAddr, net::SocketAddr) -> bool,
+    ) -> io::Result<Vec<ConnectedSocket>> {
+        let mut found = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            self.send(&request(family))?;
+            self.receive(|response| {
+                let id = &response.header.socket_id;
+                if found.len() < MAX_SOCKETS && is_wanted(own_of(id), peer_of(id)) {
+                    found.push(ConnectedSocket { family, id: id.clone() });
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
     /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
     pub fn destroy(&self, socket: &TrackedSocket) -> io::Result<Ended> {
-        let body = InetRequest { socket_id: socket.id.clone(), ..inet_request(socket.family) };
+        self.destroy_id(socket.family, &socket.id)
+    }
+
+    /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
+    pub fn destroy_connected(&self, socket: &ConnectedSocket) -> io::Result<Ended> {
+        self.destroy_id(socket.family, &socket.id)
+    }
+
+    fn destroy_id(&self, family: u8, id: &SocketId) -> io::Result<Ended> {
+        let body = InetRequest { socket_id: id.clone(), ..inet_request(family) };
         let mut bytes = serialize(body, NLM_F_REQUEST | NLM_F_ACK);
         bytes[4..6].copy_from_slice(&SOCK_DESTROY.to_ne_bytes());
         self.send(&bytes)?;
@@ -147,6 +182,10 @@ impl SockDiag {
             }
         }
     }
+}
+
+fn own_of(id: &SocketId) -> net::SocketAddr {
+    net::SocketAddr::new(id.source_address.to_canonical(), id.source_port)
 }
 
 fn peer_of(id: &SocketId) -> net::SocketAddr {

@@ -1,0 +1,238 @@
+//! Our nftables table, `lbctl`, in the families ip and ip6: made over netlink as one, so that a packet finds all of it
+//! or none.
+//!
+//! Its set holds the VIPs that are ours. That is what its rule matches, and also what tells our IPVS services, which
+//! cannot be marked, from others'. A family without a VIP has no table. The kernel may lack nf_tables: then every
+//! function fails with [`io::ErrorKind::Unsupported`].
+
+mod attribute;
+mod look;
+mod plan;
+mod transport;
+
+use std::{collections::BTreeSet, io, net::SocketAddr};
+
+use lb_core::model::Scope;
+use netlink_packet_core::NLM_F_CREATE;
+use rustix::io::Errno;
+
+use self::{
+    attribute::Attributes,
+    look::Found,
+    plan::{Chain, Family, SET, TABLE},
+    transport::{Message, Nfnl, Refusal},
+};
+use super::rtnl::is;
+
+/// enum nf_tables_msg_types, include/uapi/linux/netfilter/nf_tables.h.
+mod kind {
+    pub(super) const NEW_TABLE: u16 = 0;
+    pub(super) const GET_TABLE: u16 = 1;
+    pub(super) const DELETE_TABLE: u16 = 2;
+    pub(super) const NEW_CHAIN: u16 = 3;
+    pub(super) const GET_CHAIN: u16 = 4;
+    pub(super) const NEW_RULE: u16 = 6;
+    pub(super) const GET_RULE: u16 = 7;
+    pub(super) const NEW_SET: u16 = 9;
+    pub(super) const GET_SET: u16 = 10;
+    pub(super) const NEW_SET_ELEMENT: u16 = 12;
+    pub(super) const GET_SET_ELEMENT: u16 = 13;
+}
+
+/// Set elements in one message: an attribute holds 64 KiB, and an IPv6 element takes 32 bytes.
+const ELEMENTS: usize = 1024;
+
+/// What our tables say, both families together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Whom the VIPs serve.
+    pub scope: Scope,
+    /// The VIPs that are ours.
+    pub vips: BTreeSet<SocketAddr>,
+}
+
+/// What our tables say. `None`: there are none, or one is not complete or not as we make it, whoever changed it. A set
+/// that somebody emptied shows as a set without those VIPs.
+///
+/// # Errors
+/// When the kernel lacks nf_tables, refuses or is silent.
+pub fn observe() -> io::Result<Option<Table>> {
+    let mut nfnl = Nfnl::open()?;
+    let mut table: Option<Table> = None;
+    for family in Family::ALL {
+        match look::look(&mut nfnl, family)? {
+            Found::Absent => {}
+            Found::Damaged => return Ok(None),
+            Found::Sound(scope, vips) => match &mut table {
+                Some(table) if table.scope != scope => return Ok(None),
+                Some(table) => table.vips.extend(vips),
+                None => table = Some(Table { scope, vips }),
+            },
+        }
+    }
+    Ok(table)
+}
+
+/// Makes our tables say this, whatever was in them: each family's in one transaction. With no VIP there is no table.
+/// Should one family fail, the other is as wanted all the same.
+///
+/// # Errors
+/// When the kernel lacks nf_tables or a part of it ([`io::ErrorKind::Unsupported`]), refuses or is silent.
+pub fn replace(table: &Table) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for family in Family::ALL {
+        let vips: Vec<_> = table.vips.iter().filter(|vip| family.has(vip)).collect();
+        let replaced = if vips.is_empty() {
+            delete(family).map(drop)
+        } else {
+            replace_family(family, table.scope, &vips)
+        };
+        outcome = outcome.and(replaced);
+    }
+    outcome
+}
+
+/// The VIPs in our sets, even where the rest of a table is not as we make it.
+///
+/// # Errors
+/// When the kernel lacks nf_tables, refuses or is silent.
+pub fn owned() -> io::Result<BTreeSet<SocketAddr>> {
+    let mut nfnl = Nfnl::open()?;
+    let mut vips = BTreeSet::new();
+    for family in Family::ALL {
+        vips.extend(look::elements(&mut nfnl, family)?.unwrap_or_default());
+    }
+    Ok(vips)
+}
+
+/// Removes our tables; whether there was one.
+///
+/// # Errors
+/// When the kernel lacks nf_tables, refuses or is silent.
+pub fn remove() -> io::Result<bool> {
+    let mut removed = false;
+    for family in Family::ALL {
+        removed |= delete(family)?;
+    }
+    Ok(removed)
+}
+
+/// The names of all chains of others that `wanted` accepts, as `family table chain`.
+pub(super) fn chains(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+    let mut nfnl = Nfnl::open()?;
+    let all = Message { kind: kind::GET_CHAIN, flags: 0, family: 0, attributes: Attributes::default() };
+    let objects = nfnl.dump(&all)?.unwrap_or_default();
+    let names = objects.iter().filter_map(|object| {
+        let family = Family::ALL.into_iter().find(|family| family.number() == object.family)?;
+        // NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME.
+        let name = attribute::text(&object.attributes, 3).filter(|name| wanted(name))?;
+        Some(format!("{} {} {name}", family.name(), attribute::text(&object.attributes, 1)?))
+    });
+    Ok(names.collect())
+}
+
+fn delete(family: Family) -> io::Result<bool> {
+    match Nfnl::open()?.commit(&[delete_table(family)]) {
+        Ok(()) => Ok(true),
+        Err(refusal) if is(&refusal.cause, Errno::NOENT) => Ok(false),
+        Err(refusal) => Err(explain(refusal, family, &["delete the table"])),
+    }
+}
+
+/// The table is made before it is deleted so that it can be deleted whether it was there or not.
+fn replace_family(family: Family, scope: Scope, vips: &[&SocketAddr]) -> io::Result<()> {
+    let chain = plan::chain(scope);
+    let mut steps =
+        vec!["make the table", "delete the table", "make the table", "make the set vips", "make the chain"];
+    let mut messages = vec![
+        new_table(family),
+        delete_table(family),
+        new_table(family),
+        new_set(family),
+        new_chain(family, &chain),
+    ];
+    for part in vips.chunks(ELEMENTS) {
+        steps.push("fill the set vips");
+        messages.push(new_elements(family, part));
+    }
+    steps.push("make the rule");
+    messages.push(new_rule(family, scope, &chain));
+    Nfnl::open()?.commit(&messages).map_err(|refusal| explain(refusal, family, &steps))
+}
+
+/// What was being done, in the words of `steps`, one for each message. Past the table's own existence ENOENT and
+/// EOPNOTSUPP mean that a part of nf_tables is missing, and cannot be loaded.
+fn explain(refusal: Refusal, family: Family, steps: &[&str]) -> io::Error {
+    let Refusal { message, cause, words } = refusal;
+    let missing = is(&cause, Errno::NOENT) || is(&cause, Errno::OPNOTSUPP);
+    let Some(step) = message.and_then(|message| steps.get(message)) else {
+        return if missing { transport::lacking() } else { cause };
+    };
+    let kind = if missing { io::ErrorKind::Unsupported } else { cause.kind() };
+    let words = words.map(|words| format!(" ({words})")).unwrap_or_default();
+    let hint = if missing {
+        " (hint: the kernel lacks a part of nf_tables: load nf_tables, nft_chain_nat, nft_masq, nft_ct and nft_reject)"
+    } else {
+        ""
+    };
+    io::Error::new(kind, format!("nftables {} {TABLE}: {step}: {cause}{words}{hint}", family.name()))
+}
+
+/// NFTA_TABLE_NAME.
+fn new_table(family: Family) -> Message {
+    make(family, kind::NEW_TABLE, Attributes::default().text(1, TABLE))
+}
+
+fn delete_table(family: Family) -> Message {
+    let attributes = Attributes::default().text(1, TABLE);
+    Message { kind: kind::DELETE_TABLE, flags: 0, family: family.number(), attributes }
+}
+
+/// NFTA_SET_TABLE, NFTA_SET_NAME, NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE, NFTA_SET_KEY_LEN, NFTA_SET_ID.
+fn new_set(family: Family) -> Message {
+    let named = Attributes::default().text(1, TABLE).text(2, SET).number(3, 0);
+    let attributes = named.number(4, family.key_type()).number(5, family.key_length()).number(10, 1);
+    make(family, kind::NEW_SET, attributes)
+}
+
+/// NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS: NFTA_LIST_ELEM:
+/// NFTA_SET_ELEM_KEY: NFTA_DATA_VALUE; NFTA_SET_ELEM_LIST_SET_ID.
+fn new_elements(family: Family, vips: &[&SocketAddr]) -> Message {
+    let elements = vips.iter().fold(Attributes::default(), |elements, vip| {
+        let key = Attributes::default().bytes(1, &family.key(vip));
+        elements.nested(1, &Attributes::default().nested(1, &key))
+    });
+    let attributes = Attributes::default().text(1, TABLE).text(2, SET).nested(3, &elements).number(4, 1);
+    make(family, kind::NEW_SET_ELEMENT, attributes)
+}
+
+/// NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK: NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY; NFTA_CHAIN_POLICY:
+/// NF_ACCEPT; NFTA_CHAIN_TYPE.
+fn new_chain(family: Family, chain: &Chain) -> Message {
+    let hook = Attributes::default().number(1, chain.hook).number(2, chain.priority.cast_unsigned());
+    let named = Attributes::default().text(1, TABLE).text(3, chain.name);
+    make(family, kind::NEW_CHAIN, named.nested(4, &hook).number(5, 1).text(7, chain.kind))
+}
+
+/// NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS: NFTA_LIST_ELEM: NFTA_EXPR_NAME, NFTA_EXPR_DATA;
+/// NFTA_RULE_USERDATA.
+fn new_rule(family: Family, scope: Scope, chain: &Chain) -> Message {
+    let expressions = plan::rule(family, scope).iter().fold(Attributes::default(), |list, expression| {
+        let named = Attributes::default().text(1, expression.name);
+        list.nested(1, &named.nested(2, &expression.attributes))
+    });
+    let named = Attributes::default().text(1, TABLE).text(2, chain.name);
+    make(family, kind::NEW_RULE, named.nested(4, &expressions).bytes(7, &rule_userdata(chain.comment)))
+}
+
+/// A comment as nft(8) writes it: kind (NFTNL_UDATA_RULE_COMMENT), length, text with its NUL.
+fn rule_userdata(comment: &str) -> Vec<u8> {
+    let mut bytes = vec![0, comment.len() as u8 + 1];
+    bytes.extend_from_slice(comment.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+fn make(family: Family, kind: u16, attributes: Attributes) -> Message {
+    Message { kind, flags: NLM_F_CREATE, family: family.number(), attributes }
+}
