@@ -11,7 +11,7 @@ use lb_core::{
     model::{DataplaneKind, Policy, ServiceName},
 };
 
-use super::{Counters, DataplaneError, socket::SocketDataplane};
+use super::{Counters, DataplaneError, ipvs::IpvsDataplane, socket::SocketDataplane};
 use crate::os::capability;
 
 /// One service that the kernel holds.
@@ -56,8 +56,13 @@ impl Held {
 }
 
 /// What the kernel holds of us; `None`: nothing.
-pub fn peek(bpffs: &Path, _state_dir: &Path) -> Result<Option<Held>, DataplaneError> {
+pub fn peek(bpffs: &Path, state_dir: &Path) -> Result<Option<Held>, DataplaneError> {
     let mut held = None;
+    if let Some(services) = IpvsDataplane::peek(state_dir)? {
+        let held = held.get_or_insert_with(Held::default);
+        held.services.extend(services.into_iter().map(|(vip, s)| (vip, (DataplaneKind::Ipvs, s))));
+        held.count(IpvsDataplane::peek_counters()?);
+    }
     if let Some(state) = SocketDataplane::peek(bpffs, None)? {
         let held = held.get_or_insert_with(Held::default);
         // Connects meet its hooks before any packet exists, unless it was told to leave them alone.
@@ -71,16 +76,17 @@ pub fn peek(bpffs: &Path, _state_dir: &Path) -> Result<Option<Held>, DataplaneEr
 }
 
 /// What the kernel counted.
-pub fn counters(bpffs: &Path, _state_dir: &Path) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
-    Ok(peek(bpffs, _state_dir)?.unwrap_or_default().counters)
+pub fn counters(bpffs: &Path, state_dir: &Path) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
+    Ok(peek(bpffs, state_dir)?.unwrap_or_default().counters)
 }
 
 /// Removes everything that any version of the agent ever put into the kernel. Says what was removed.
-pub fn cleanup(bpffs: &Path, _state_dir: &Path) -> Result<Vec<String>, DataplaneError> {
+pub fn cleanup(bpffs: &Path, state_dir: &Path) -> Result<Vec<String>, DataplaneError> {
     let mut removed = Vec::new();
     if bpffs.exists() {
         capability::require("detach programs")?;
         removed.extend(SocketDataplane::cleanup(bpffs)?);
     }
+    removed.extend(IpvsDataplane::cleanup(state_dir)?);
     Ok(removed)
 }

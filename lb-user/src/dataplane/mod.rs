@@ -70,6 +70,12 @@ pub trait Dataplane {
     fn remove(&mut self) -> Result<(), DataplaneError>;
 }
 
+/// For a dataplane that SPEC names and this version lacks.
+fn not_yet(dataplane: DataplaneKind) -> Unsupported {
+    let feature = "anything in this version of lbctl".to_owned();
+    Unsupported { feature, dataplane, remedy: "set dataplane to auto, socket or ipvs" }
+}
+
 /// What the kernel counted for one backend of one VIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -4,7 +4,8 @@ use aya_log::EbpfLogger;
 use lb_core::{config::Config, model::DataplaneKind};
 
 use super::{
-    DataplaneError, Plane, Unsupported,
+    DataplaneError, Plane,
+    ipvs::{self, IpvsDataplane},
     socket::{BpfLog, Loaded, Options, SocketDataplane},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// What `auto` tries, in this order, SPEC section 1.
-const ORDER: [DataplaneKind; 1] = [DataplaneKind::Socket];
+const ORDER: [DataplaneKind; 2] = [DataplaneKind::Socket, DataplaneKind::Ipvs];
 
 /// A dataplane that can be used.
 pub struct Opened {
@@ -107,10 +108,9 @@ fn open_kind(
 ) -> Result<Opened, DataplaneError> {
     let (plane, logger) = match kind {
         DataplaneKind::Socket => open_socket(config, log)?,
-        DataplaneKind::Ipvs | DataplaneKind::Packet => {
-            let feature = "anything in this version of lbctl".to_owned();
-            let remedy = "set dataplane to auto or socket";
-            return Err(Unsupported { feature, dataplane: kind, remedy }.into());
+        DataplaneKind::Ipvs => (open_ipvs(config)?, None),
+        DataplaneKind::Packet => {
+            return Err(super::not_yet(kind).into());
         }
     };
     Ok(Opened { plane, why, logger })
@@ -124,6 +124,11 @@ fn open_socket(config: &Config, log: BpfLog) -> Result<(Box<dyn Plane>, Logger),
     let options = Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, log };
     let (dataplane, Loaded { logger }) = SocketDataplane::open(options)?;
     Ok((Box::new(dataplane.holding(lock)), logger))
+}
+
+fn open_ipvs(config: &Config) -> Result<Box<dyn Plane>, DataplaneError> {
+    let options = ipvs::Options { scope: config.scope, state_dir: config.state_dir.clone() };
+    Ok(Box::new(IpvsDataplane::open(options)?))
 }
 
 /// Opens what an earlier agent left of other dataplanes than the one in use: connections may still hang on it.
@@ -145,6 +150,9 @@ fn open_leftover(kind: DataplaneKind, config: &Config) -> Result<Option<Box<dyn 
     match kind {
         DataplaneKind::Socket if SocketDataplane::peek(&config.bpffs, None)?.is_some() => {
             open_socket(config, BpfLog::Off).map(|(plane, _)| Some(plane))
+        }
+        DataplaneKind::Ipvs if IpvsDataplane::peek(&config.state_dir)?.is_some() => {
+            open_ipvs(config).map(Some)
         }
         DataplaneKind::Socket | DataplaneKind::Ipvs | DataplaneKind::Packet => Ok(None),
     }

@@ -3,7 +3,9 @@
 use lb_core::{config::Config, desired::DesiredState, model::DataplaneKind};
 
 use super::{
-    Dataplane as _, DataplaneError, Unsupported,
+    Dataplane as _, DataplaneError,
+    ipvs::{self, IpvsDataplane},
+    not_yet,
     socket::{self, SocketDataplane},
 };
 use crate::os::{bpffs, cgroup};
@@ -12,13 +14,22 @@ use crate::os::{bpffs, cgroup};
 /// whether its programs load only an agent finds out.
 pub fn plan(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
     match config.dataplane {
-        Some(DataplaneKind::Socket) | None => plan_socket(config, desired),
-        Some(kind @ (DataplaneKind::Ipvs | DataplaneKind::Packet)) => {
-            let feature = "anything in this version of lbctl".to_owned();
-            let remedy = "set dataplane to auto or socket";
-            Err(Unsupported { feature, dataplane: kind, remedy }.into())
-        }
+        Some(DataplaneKind::Socket) => plan_socket(config, desired),
+        Some(DataplaneKind::Ipvs) => plan_ipvs(config, desired),
+        Some(DataplaneKind::Packet) => Err(not_yet(DataplaneKind::Packet).into()),
+        None => match plan_socket(config, desired) {
+            Err(DataplaneError::Missing { .. }) => plan_ipvs(config, desired),
+            planned => planned,
+        },
     }
+}
+
+fn plan_ipvs(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
+    let options = ipvs::Options { scope: config.scope, state_dir: config.state_dir.clone() };
+    let mut dataplane = IpvsDataplane::open(options)?;
+    let observed = dataplane.observe(desired)?;
+    let wanted = dataplane.lower(desired)?;
+    Ok(IpvsDataplane::diff(&observed, &wanted).iter().map(ToString::to_string).collect())
 }
 
 fn plan_socket(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
