@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: a command in a virtual machine with another kernel.
 
 mod cache;
+mod exchange;
 mod fetch;
 mod guest;
 pub(crate) mod kernels;

@@ -1,20 +1,19 @@
 //! Starting a virtual machine, watching it and ending it.
 
 use std::{
-    fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError, SyncSender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use super::{
-    cache,
+    exchange::{self, Exchange},
     fetch::{self, Image},
     guest::{self, Job},
     kernels::Kernel,
@@ -24,12 +23,10 @@ use crate::{process, terminal};
 
 /// How often the machine is looked at while it is silent.
 const TICK: Duration = Duration::from_millis(100);
-/// A machine that does not boot is no matter of patience: it takes 10 to 20 s alone, and shares its cores.
+/// Booting takes 10 to 30 s on an idle host.
 const BOOT_DEADLINE: Duration = Duration::from_secs(180);
 /// What a machine takes to end once it is told to.
 const END_DEADLINE: Duration = Duration::from_secs(10);
-/// How much of the kernel's log is shown when a machine dies.
-const LAST_LINES: usize = 30;
 
 /// What to run, and in which machine.
 pub(crate) struct Request<'a> {
@@ -37,7 +34,7 @@ pub(crate) struct Request<'a> {
     pub(crate) kernel: &'a Kernel,
     /// Where the command runs. The host's own directory, writable.
     pub(crate) folder: PathBuf,
-    /// The command's environment, beside PATH.
+    /// The command's environment, beside what the machine itself sets.
     pub(crate) environment: Vec<(String, String)>,
     /// The command's words.
     pub(crate) command: Vec<String>,
@@ -73,130 +70,59 @@ pub(crate) enum Stream {
 /// When the machine cannot be made, does not start or dies before the command ends.
 pub(crate) fn run(
     request: &Request<'_>,
-    mut listener: impl FnMut(Stream, &[u8]) -> std::io::Result<()>,
+    listener: impl FnMut(Stream, &[u8]) -> io::Result<()>,
 ) -> Result<Outcome> {
     let programs = virtme::ensure()?;
     let image = fetch::ensure(request.kernel)?;
     let exchange = Exchange::new()?;
-    fs::write(exchange.0.join(SCRIPT), guest::script(&job(request, &exchange.0)))
-        .with_context(|| format!("failed to write into {}", exchange.0.display()))?;
-    terminal::step(&format!("booting the kernel {}", request.kernel.version));
-    let begun = Instant::now();
-    let (sender, pieces) = mpsc::sync_channel(16);
-    let mut machine = Machine::start(&mut command(request, &programs, &image, &exchange.0), &exchange.0)?;
-    machine.forward_output(&sender)?;
-    drop(sender);
-    let mut started = false;
-    loop {
-        match pieces.recv_timeout(TICK) {
-            Ok((stream, piece)) => listener(stream, &piece).context("failed to pass on the output")?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        let elapsed = begun.elapsed();
-        if !started && exchange.0.join(guest::STARTED).exists() {
-            started = true;
-            terminal::step(&format!("booted in {:.0} s", elapsed.as_secs_f64()));
-        }
-        if elapsed > request.timeout {
-            return Ok(Outcome::TimedOut);
-        }
-        if !started && elapsed > BOOT_DEADLINE {
-            bail!(
-                "failed to boot the kernel {} within {BOOT_DEADLINE:?}{}",
-                request.kernel.version,
-                exchange.last_words()
-            );
-        }
-    }
-    machine.await_end()?;
-    exchange.outcome(request.kernel)
+    let script = exchange.store_script(&guest::script(&Job {
+        exchange: exchange.dir(),
+        folder: &request.folder,
+        environment: &request.environment,
+        command: &request.command,
+    }))?;
+    let version = request.kernel.version;
+    terminal::step(&format!("booting the kernel {version}"));
+    let mut command = command(request, &programs, &image, &exchange);
+    command.args(["--script-sh", &script]);
+    add_emulation(&mut command, request.kernel, &exchange);
+    watch(&mut command, &exchange, request.timeout, listener)
+        .with_context(|| format!("failed to run a machine with the kernel {version}"))
 }
 
-const SCRIPT: &str = "script";
-const CONSOLE: &str = "console";
-const PID: &str = "pid";
+/// Where the host's files are read-only, and what is written there stays in the machine's memory. Elsewhere in the
+/// root directory nothing can be written.
+const OVERLAID: [&str; 8] = ["/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp"];
 
-fn job<'a>(request: &'a Request<'_>, exchange: &'a Path) -> Job<'a> {
-    Job { exchange, folder: &request.folder, environment: &request.environment, command: &request.command }
-}
-
-/// The directory through which a machine and we exchange files; removed when dropped.
-struct Exchange(PathBuf);
-
-impl Exchange {
-    fn new() -> Result<Self> {
-        let dir = cache::dir()?.join("run").join(std::process::id().to_string());
-        // What an earlier process of the same number left.
-        cache::remove(&dir)?;
-        cache::make(&dir)?;
-        Ok(Self(dir))
-    }
-
-    fn outcome(&self, kernel: &Kernel) -> Result<Outcome> {
-        let version = kernel.version;
-        if !self.0.join(guest::STARTED).exists() {
-            bail!("failed to boot the kernel {version}{}", self.last_words());
-        }
-        let status = fs::read_to_string(self.0.join(guest::STATUS)).unwrap_or_default();
-        let Ok(code) = status.trim().parse() else {
-            bail!("the machine with the kernel {version} ended before the command did{}", self.last_words());
-        };
-        Ok(Outcome::Exited(code))
-    }
-
-    /// The end of the kernel's log.
-    fn last_words(&self) -> String {
-        let log = fs::read(self.0.join(CONSOLE)).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = log.lines().collect();
-        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
-        if last.is_empty() {
-            return "; the kernel logged nothing".to_owned();
-        }
-        format!("; the kernel's last words:\n{}", last.join("\n"))
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Err(error) = cache::remove(&self.0) {
-            terminal::warning(&format!("{error:#}"));
-        }
-    }
-}
-
-fn command(request: &Request<'_>, programs: &Path, image: &Image, exchange: &Path) -> Command {
+fn command(request: &Request<'_>, programs: &Path, image: &Image, exchange: &Exchange) -> Command {
     let mut command = process::command(&programs.join("virtme-run").to_string_lossy());
     command
         .arg("--kimg")
         .arg(&image.file)
         .args(["--mods", "auto", "--name", "lbctl-vm", "--user", "root", "--memory", &request.memory])
         .args(["--cpus", &request.cpus.to_string()])
-        // microvm and virtiofs want KVM and a daemon; KVM is not to be had in a virtual machine.
-        .args(["--disable-kvm", "--disable-microvm", "--force-9p"]);
-    // The host's root is shared read-only. What the machine writes elsewhere stays in its memory.
-    for dir in ["/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp"] {
+        // microvm and virtiofs want KVM and a daemon; KVM is not to be had everywhere.
+        .args(["--disable-kvm", "--disable-microvm", "--force-9p"])
+        .args(["--kopt", "ignore_loglevel"]);
+    for dir in OVERLAID {
         command.args(["--overlay-rwdir", dir]);
     }
-    for dir in without_nested(vec![
-        process::root(),
-        process::target_dir(),
-        request.folder.clone(),
-        exchange.to_owned(),
-    ]) {
+    let writable = [&process::root(), &process::target_dir(), &request.folder, exchange.dir()];
+    for dir in without_nested(writable.map(Path::to_owned).to_vec()) {
         command.arg("--rwdir").arg(dir);
     }
     command
-        .args(["--kopt", "console=ttyS1,115200", "--kopt", "ignore_loglevel"])
-        .arg("--script-sh")
-        .arg(format!("sh {}", process::quoted(&exchange.join(SCRIPT).to_string_lossy())))
-        .args(["--qemu-opts", "-cpu", request.kernel.processor])
-        .arg("-pidfile")
-        .arg(exchange.join(PID))
-        .arg("-serial")
-        .arg(format!("file:{}", exchange.join(CONSOLE).display()));
+}
+
+/// Adds what only qemu knows, for which virtme-run has one option that takes all the rest.
+fn add_emulation(command: &mut Command, kernel: &Kernel, exchange: &Exchange) {
     command
+        .args(["--qemu-opts", "-cpu", kernel.processor])
+        .arg("-pidfile")
+        .arg(exchange.pid_file())
+        // virtme-run throws the kernel's log away.
+        .arg("-set")
+        .arg(format!("chardev.console.path={}", exchange.console().display()));
 }
 
 /// `dirs` without those that lie in another one of them.
@@ -211,14 +137,47 @@ fn without_nested(mut dirs: Vec<PathBuf>) -> Vec<PathBuf> {
     kept
 }
 
-/// A running machine, which ends at the latest when this is dropped.
-struct Machine {
-    child: Child,
-    pid_file: PathBuf,
+fn watch(
+    command: &mut Command,
+    exchange: &Exchange,
+    timeout: Duration,
+    mut listener: impl FnMut(Stream, &[u8]) -> io::Result<()>,
+) -> Result<Outcome> {
+    let begun = Instant::now();
+    let mut machine = Machine::start(command, exchange)?;
+    let pieces = machine.output()?;
+    let mut has_started = false;
+    loop {
+        match pieces.recv_timeout(TICK) {
+            Ok((stream, piece)) => listener(stream, &piece).context("failed to pass on its output")?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let elapsed = begun.elapsed();
+        if elapsed > timeout {
+            return Ok(Outcome::TimedOut);
+        }
+        if !has_started && exchange.has_started() {
+            has_started = true;
+            terminal::step(&format!("booted in {:.0} s", elapsed.as_secs_f64()));
+        }
+        if !has_started && elapsed > BOOT_DEADLINE {
+            let words = exchange::last_words(&exchange.log());
+            bail!("it did not boot within {BOOT_DEADLINE:?}; {words}");
+        }
+    }
+    machine.await_end()?;
+    exchange.exit_code().map(Outcome::Exited)
 }
 
-impl Machine {
-    fn start(command: &mut Command, exchange: &Path) -> Result<Self> {
+/// A running machine, which ends at the latest when this is dropped.
+struct Machine<'a> {
+    child: Child,
+    exchange: &'a Exchange,
+}
+
+impl<'a> Machine<'a> {
+    fn start(command: &mut Command, exchange: &'a Exchange) -> Result<Self> {
         let shown = process::shown(command);
         // Pipes: what qemu is given as a file it would write from its beginning, over what is there. Stdin stays open
         // and silent; its end tells the machine that we are gone.
@@ -228,20 +187,25 @@ impl Machine {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("failed to start `{shown}`"))?;
-        Ok(Self { child, pid_file: exchange.join(PID) })
+        Ok(Self { child, exchange })
     }
 
-    fn forward_output(&mut self, sender: &SyncSender<(Stream, Vec<u8>)>) -> Result<()> {
-        forward(self.child.stdout.take().context("the machine has no stdout")?, Stream::Out, sender.clone());
-        forward(self.child.stderr.take().context("the machine has no stderr")?, Stream::Err, sender.clone());
-        Ok(())
+    /// Its output, which ends when it ends.
+    fn output(&mut self) -> Result<Receiver<(Stream, Vec<u8>)>> {
+        // Bounded, so that a machine faster than our terminal waits.
+        let (sender, receiver) = mpsc::sync_channel(16);
+        let stdout = self.child.stdout.take().context("it has no stdout")?;
+        let stderr = self.child.stderr.take().context("it has no stderr")?;
+        forward(stdout, Stream::Out, sender.clone());
+        forward(stderr, Stream::Err, sender);
+        Ok(receiver)
     }
 
     fn await_end(&mut self) -> Result<()> {
         let until = Instant::now() + END_DEADLINE;
-        while self.child.try_wait().context("failed to wait for the machine")?.is_none() {
+        while self.child.try_wait().context("failed to wait for it")?.is_none() {
             if Instant::now() > until {
-                bail!("failed to see the machine end within {END_DEADLINE:?} after it closed its output");
+                bail!("it closed its output and did not end within {END_DEADLINE:?}");
             }
             thread::sleep(TICK);
         }
@@ -249,15 +213,13 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Machine<'_> {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // qemu is a child of our child, which ends when it does, and takes away what it made.
-        let pid =
-            fs::read_to_string(&self.pid_file).ok().and_then(|text| Pid::from_raw(text.trim().parse().ok()?));
-        if let Some(pid) = pid {
+        // qemu is our child's child; when it ends, our child does too, and takes away what it made.
+        if let Some(pid) = self.exchange.pid() {
             // One that is gone by now is what we want.
             let _ = kill_process(pid, Signal::KILL);
         }
@@ -272,7 +234,8 @@ fn forward(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<
     thread::spawn(move || {
         let mut buffer = [0; 8192];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            if to.send((stream, buffer[..length].to_vec())).is_err() {
+            let piece = buffer.get(..length).unwrap_or_default().to_vec();
+            if to.send((stream, piece)).is_err() {
                 return;
             }
         }
