@@ -75,15 +75,23 @@ pub(crate) fn run(
     let programs = virtme::ensure()?;
     let image = fetch::ensure(request.kernel)?;
     let exchange = Exchange::new()?;
+    let shared = without_nested(vec![
+        process::root(),
+        process::target_dir(),
+        request.folder.clone(),
+        exchange.dir().to_owned(),
+    ]);
     let script = exchange.store_script(&guest::script(&Job {
         exchange: exchange.dir(),
+        // virtme-run numbers what it mounts, first what is writable.
+        usr_tag: &format!("virtme.initmount{}", shared.len()),
         folder: &request.folder,
         environment: &request.environment,
         command: &request.command,
     }))?;
     let version = request.kernel.version;
     terminal::step(&format!("booting the kernel {version}"));
-    let mut command = command(request, &programs, &image, &exchange);
+    let mut command = command(request, &programs, &image, &shared);
     command.args(["--script-sh", &script]);
     add_emulation(&mut command, request.kernel, &exchange);
     watch(&mut command, &exchange, request.timeout, listener)
@@ -94,7 +102,16 @@ pub(crate) fn run(
 /// root directory nothing can be written.
 const OVERLAID: [&str; 8] = ["/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp"];
 
-fn command(request: &Request<'_>, programs: &Path, image: &Image, exchange: &Exchange) -> Command {
+const KERNEL_OPTIONS: [&str; 3] = [
+    // For the log that explains a failure.
+    "ignore_loglevel",
+    // Emulated, the processor's own clock is good and cheap. The kernel would take the hpet, an exit for each look.
+    "tsc=reliable",
+    // Retpolines are dear to emulate. Not `mitigations=off`: it makes the verifier more lenient than nodes have it.
+    "spectre_v2=off",
+];
+
+fn command(request: &Request<'_>, programs: &Path, image: &Image, shared: &[PathBuf]) -> Command {
     let mut command = process::command(&programs.join("virtme-run").to_string_lossy());
     command
         .arg("--kimg")
@@ -103,14 +120,14 @@ fn command(request: &Request<'_>, programs: &Path, image: &Image, exchange: &Exc
         .args(["--cpus", &request.cpus.to_string()])
         // microvm and virtiofs want KVM and a daemon; KVM is not to be had everywhere.
         .args(["--disable-kvm", "--disable-microvm", "--force-9p"])
-        .args(["--kopt", "ignore_loglevel"]);
+        .args(KERNEL_OPTIONS.iter().flat_map(|option| ["--kopt", option]));
     for dir in OVERLAID {
         command.args(["--overlay-rwdir", dir]);
     }
-    let writable = [&process::root(), &process::target_dir(), &request.folder, exchange.dir()];
-    for dir in without_nested(writable.map(Path::to_owned).to_vec()) {
+    for dir in shared {
         command.arg("--rwdir").arg(dir);
     }
+    command.arg("--rodir").arg(format!("{}=/usr", guest::SECOND_USR));
     command
 }
 
