@@ -28,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    setup::ensure()?;
+    setup::ensure(setup::BUILDING)?;
     if args.release {
         let binary = release()?;
         println!("{}", binary.description());

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             "failed to start the demo: making network namespaces needs root; run `cargo xtask demo` as root"
         );
     }
-    setup::ensure()?;
+    setup::ensure(setup::BUILDING)?;
     let binary = build::release()?;
     // All of its programs: the demo starts the stand-ins and clients that lie beside it.
     process::run(process::cargo("build").args(["--quiet", "--package", "lb-tests", "--bins"]))?;

@@ -21,7 +21,7 @@ Examples:
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
-    setup::ensure()?;
+    setup::ensure(setup::BUILDING)?;
     let binary = build::release()?;
     let name = package_name(env!("CARGO_PKG_VERSION"), &binary.target);
     let dist = process::target_dir().join("dist");

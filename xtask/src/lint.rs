@@ -25,7 +25,7 @@ Examples:
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
-    setup::ensure()?;
+    setup::ensure(setup::BUILDING)?;
     check()?;
     println!("{}", terminal::good("nothing to mend"));
     Ok(ExitCode::SUCCESS)

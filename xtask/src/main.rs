@@ -8,6 +8,7 @@ mod process;
 mod setup;
 mod terminal;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ enum Task {
     Lint(lint::Args),
     Test(test::Args),
     Demo(demo::Args),
+    Vm(vm::Args),
     Dist(dist::Args),
 }
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Task::Lint(args) => lint::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Dist(args) => dist::run(&args),
     };
     match outcome {

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use self::needs::Purpose;
 use self::{
     decision::Step,
     machine::{Here, Machine as _},
@@ -28,10 +29,20 @@ pub(crate) struct Args {
     /// Change nothing: list what is missing and how to get it
     #[arg(long)]
     check: bool,
+
+    /// Leave out what only virtual machines need
+    #[arg(long)]
+    no_vm: bool,
 }
 
+/// Building, testing here and in virtual machines.
+pub(crate) const EVERYTHING: &[Purpose] = &[Purpose::Building, Purpose::VirtualMachines];
+/// What the other commands need.
+pub(crate) const BUILDING: &[Purpose] = &[Purpose::Building];
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let missing = decision::missing(NEEDS, &Here);
+    let purposes = if args.no_vm { BUILDING } else { EVERYTHING };
+    let missing = decision::missing(NEEDS, purposes, &Here);
     if missing.is_empty() {
         println!("everything needed is there");
         return Ok(ExitCode::SUCCESS);
@@ -40,16 +51,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print!("{}", listing(&missing));
         return Ok(ExitCode::FAILURE);
     }
-    ensure()?;
+    ensure(purposes)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Installs what is missing.
+/// Installs what is missing for these purposes.
 ///
 /// # Errors
 /// When something is missing and we are not root, or cannot be installed.
-pub(crate) fn ensure() -> Result<()> {
-    let missing = decision::missing(NEEDS, &Here);
+pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
+    let missing = decision::missing(NEEDS, purposes, &Here);
     if missing.is_empty() {
         return Ok(());
     }
@@ -71,7 +82,7 @@ pub(crate) fn ensure() -> Result<()> {
         terminal::step(&typed(step));
         process::run(&mut command).context("failed to install what is missing")?;
     }
-    let still: Vec<&str> = decision::missing(NEEDS, &Here).iter().map(|need| need.what).collect();
+    let still: Vec<&str> = decision::missing(NEEDS, purposes, &Here).iter().map(|need| need.what).collect();
     if !still.is_empty() {
         bail!("failed to find {} although installing went well", still.join(", "));
     }

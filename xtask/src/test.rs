@@ -74,7 +74,7 @@ fn prepare(no_e2e: bool) -> Result<()> {
              run as root, or leave them out with `cargo xtask test --no-e2e`"
         );
     }
-    setup::ensure()
+    setup::ensure(setup::BUILDING)
 }
 
 fn unit_tests(args: &Args) -> Command {

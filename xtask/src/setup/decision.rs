@@ -2,7 +2,7 @@
 
 use super::{
     machine::Machine,
-    needs::{Invocation, Need, Remedy},
+    needs::{Invocation, Need, Purpose, Remedy},
 };
 
 /// A thing to do, in the order to do it.
@@ -16,9 +16,10 @@ pub(crate) enum Step {
     Run(Invocation),
 }
 
-/// Those of `needs` that the machine lacks, in the order of the table.
-pub(crate) fn missing<'a>(needs: &'a [Need], machine: &dyn Machine) -> Vec<&'a Need> {
-    let absent: Vec<&Need> = needs.iter().filter(|need| !(need.present)(machine)).collect();
+/// Those of `needs` that serve one of `purposes` and that the machine lacks, in the order of the table.
+pub(crate) fn missing<'a>(needs: &'a [Need], purposes: &[Purpose], machine: &dyn Machine) -> Vec<&'a Need> {
+    let wanted = needs.iter().filter(|need| purposes.contains(&need.purpose));
+    let absent: Vec<&Need> = wanted.filter(|need| !(need.present)(machine)).collect();
     let is_absent = |name: &str| absent.iter().any(|need| need.what == name);
     absent.iter().filter(|need| need.only_for.is_none_or(is_absent)).copied().collect()
 }
@@ -44,7 +45,10 @@ pub(crate) fn steps(missing: &[&Need]) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::needs::{BPF_LINKER, NEEDS, TOOLCHAIN};
+    use crate::setup::{
+        BUILDING, EVERYTHING,
+        needs::{BPF_LINKER, NEEDS, TOOLCHAIN},
+    };
 
     /// A machine that has what is listed, and nothing else.
     #[derive(Default)]
@@ -53,6 +57,7 @@ mod tests {
         files: Vec<&'static str>,
         toolchains: Vec<&'static str>,
         bpf_linker: Option<&'static str>,
+        python_environments: bool,
     }
 
     impl Machine for Fake {
@@ -70,6 +75,9 @@ mod tests {
         }
         fn can_build_core(&self, toolchain: &str) -> bool {
             self.toolchains.contains(&toolchain)
+        }
+        fn can_make_python_environments(&self) -> bool {
+            self.python_environments
         }
         fn version_of(&self, _program: &str) -> Option<String> {
             self.bpf_linker.map(str::to_owned)
@@ -89,27 +97,35 @@ mod tests {
                 "curl",
                 "nsenter",
                 "ps",
+                "qemu-system-x86_64",
+                "depmod",
+                "modprobe",
+                "udevadm",
+                "busybox",
+                "ipvsadm",
+                "iptables",
             ],
             files: vec!["libc.a"],
             toolchains: vec!["debweb"],
             bpf_linker: Some("bpf-linker 0.13.0"),
+            python_environments: true,
         }
     }
 
     fn names_missing_on(machine: &Fake) -> Vec<&'static str> {
-        missing(NEEDS, machine).iter().map(|need| need.what).collect()
+        missing(NEEDS, EVERYTHING, machine).iter().map(|need| need.what).collect()
     }
 
     #[test]
     fn a_complete_machine_needs_nothing_done() {
         let machine = complete();
         assert!(names_missing_on(&machine).is_empty());
-        assert!(steps(&missing(NEEDS, &machine)).is_empty());
+        assert!(steps(&missing(NEEDS, EVERYTHING, &machine)).is_empty());
     }
 
     #[test]
     fn an_empty_machine_gets_every_package_at_once_and_then_the_commands() {
-        let steps = steps(&missing(NEEDS, &Fake::default()));
+        let steps = steps(&missing(NEEDS, EVERYTHING, &Fake::default()));
         assert_eq!(steps[0], Step::UpdatePackageLists);
         let Step::InstallPackages(packages) = &steps[1] else { panic!("{steps:?}") };
         for name in ["gcc", "libc6-dev", "rustc-web", "cargo-web", "rust-web-src", "llvm-22-dev", "nftables"]
@@ -137,7 +153,7 @@ mod tests {
             vec!["libc.a", "/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/core"];
         let machine = Fake { toolchains: vec![], files: debian, ..complete() };
         assert_eq!(names_missing_on(&machine), [TOOLCHAIN]);
-        assert!(matches!(steps(&missing(NEEDS, &machine))[..], [Step::Run(_)]));
+        assert!(matches!(steps(&missing(NEEDS, EVERYTHING, &machine))[..], [Step::Run(_)]));
     }
 
     #[test]
@@ -153,6 +169,19 @@ mod tests {
             let names = names_missing_on(&Fake { bpf_linker: version, ..complete() });
             assert_eq!(!names.contains(&BPF_LINKER), is_good, "{version:?}: {names:?}");
             assert_eq!(!names.contains(&"llvm-22-dev"), is_good, "{version:?}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn virtual_machines_cost_nothing_where_there_are_none() {
+        let machine = Fake { programs: vec!["cc", "gcc"], python_environments: false, ..complete() };
+        let names =
+            |purposes| missing(NEEDS, purposes, &machine).iter().map(|need| need.what).collect::<Vec<_>>();
+        assert!(names(EVERYTHING).contains(&"qemu-system-x86"));
+        assert!(names(BUILDING).contains(&"curl"));
+        for name in ["qemu-system-x86", "python3-venv", "ipvsadm"] {
+            assert!(!names(BUILDING).contains(&name), "{name}");
+            assert!(names(&[Purpose::VirtualMachines]).contains(&name), "{name}");
         }
     }
 

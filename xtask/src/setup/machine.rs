@@ -21,6 +21,8 @@ pub(crate) trait Machine {
     fn has_component_program(&self, name: &str) -> bool;
     /// Whether rustup knows a toolchain of this name that carries cargo, rustc and the source of `core`.
     fn can_build_core(&self, toolchain: &str) -> bool;
+    /// Whether Debian's Python can make environments of their own.
+    fn can_make_python_environments(&self) -> bool;
     /// The first line of what `program --version` prints, if it runs.
     fn version_of(&self, program: &str) -> Option<String>;
 }
@@ -58,6 +60,13 @@ impl Machine for Here {
                 && is_executable(&dir.join("bin/rustc"))
                 && dir.join("lib/rustlib/src/rust/library/core").exists()
         })
+    }
+
+    fn can_make_python_environments(&self) -> bool {
+        // Not any other Python that may come first in PATH: it is Debian's that Debian's package completes.
+        let python = "/usr/bin/python3";
+        let ensurepip = process::capture(process::command(python).args(["-Im", "ensurepip", "--version"]));
+        ensurepip.is_ok()
     }
 
     fn version_of(&self, program: &str) -> Option<String> {

@@ -10,10 +10,21 @@ pub(crate) struct Need {
     pub(crate) why: &'static str,
     /// Whether the machine has it.
     pub(crate) present: fn(&dyn Machine) -> bool,
+    /// Who cannot do without it.
+    pub(crate) purpose: Purpose,
     /// How to get it.
     pub(crate) remedy: Remedy,
     /// The need that this one merely serves: while that is present, this is not wanted.
     pub(crate) only_for: Option<&'static str>,
+}
+
+/// What something is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Building, and testing on the running kernel.
+    Building,
+    /// Virtual machines with other kernels.
+    VirtualMachines,
 }
 
 /// How a need is met.
@@ -95,6 +106,23 @@ pub(crate) const NEEDS: &[Need] = &[
     package("curl", "a client in the end-to-end tests", |m| m.has_program("curl")),
     package("util-linux", "nsenter, for the end-to-end tests", |m| m.has_program("nsenter")),
     package("procps", "ps, for the end-to-end tests", |m| m.has_program("ps")),
+    package("qemu-system-x86", "emulates a machine", |m| m.has_program("qemu-system-x86_64")).for_machines(),
+    package("kmod", "loads modules in virtual machines", |m| {
+        m.has_program("depmod") && m.has_program("modprobe")
+    })
+    .for_machines(),
+    package("udev", "finds the devices of virtual machines", |m| m.has_program("udevadm")).for_machines(),
+    package("busybox-static", "boots virtual machines", |m| m.has_program("busybox")).for_machines(),
+    package("python3-venv", "holds virtme-ng, which starts virtual machines", |m| {
+        m.can_make_python_environments()
+    })
+    .for_machines(),
+    package("ipvsadm", "shows IPVS in the tests in virtual machines", |m| m.has_program("ipvsadm"))
+        .for_machines(),
+    package("iptables", "other people's rules in the tests in virtual machines", |m| {
+        m.has_program("iptables")
+    })
+    .for_machines(),
 ];
 
 const BUILD_BPF_LINKER: Invocation = Invocation {
@@ -117,7 +145,7 @@ const BUILD_BPF_LINKER: Invocation = Invocation {
 };
 
 const fn package(what: &'static str, why: &'static str, present: fn(&dyn Machine) -> bool) -> Need {
-    Need { what, why, present, remedy: Remedy::Package(what), only_for: None }
+    Need { what, why, present, purpose: Purpose::Building, remedy: Remedy::Package(what), only_for: None }
 }
 
 const fn command(
@@ -126,12 +154,17 @@ const fn command(
     present: fn(&dyn Machine) -> bool,
     invocation: Invocation,
 ) -> Need {
-    Need { what, why, present, remedy: Remedy::Run(invocation), only_for: None }
+    Need { what, why, present, purpose: Purpose::Building, remedy: Remedy::Run(invocation), only_for: None }
 }
 
 impl Need {
     const fn only_for(mut self, other: &'static str) -> Self {
         self.only_for = Some(other);
+        self
+    }
+
+    const fn for_machines(mut self) -> Self {
+        self.purpose = Purpose::VirtualMachines;
         self
     }
 }
