@@ -96,7 +96,10 @@ fn words(flags: u16, payload: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::attribute::Attributes, *};
+    use super::{
+        super::{super::rtnl::is, attribute::Attributes},
+        *,
+    };
 
     fn refused(flags: u16, rest: &[u8]) -> Vec<u8> {
         let payload = [&(-2_i32).to_ne_bytes()[..], &[0; HEADER], rest].concat();
