@@ -38,13 +38,25 @@ pub enum RouteError {
         vip: IpAddr,
     },
     /// Anything else.
-    #[error("make the route to {vip}")]
+    #[error("make the route to {vip}{}", hint(source))]
     Io {
         /// The VIP.
         vip: IpAddr,
         /// The cause.
         source: io::Error,
     },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    if is(error, Errno::INVAL) {
+        " (hint: the source that it names is no address of this node, or not yet)"
+    } else if is(error, Errno::NETDOWN) {
+        " (hint: the loopback interface is down: ip link set lo up)"
+    } else if is(error, Errno::PERM) {
+        " (hint: run as root, or grant CAP_NET_ADMIN)"
+    } else {
+        ""
+    }
 }
 
 /// Our routes: each VIP with the source address that its route names.

@@ -8,8 +8,9 @@ use super::{
     attribute::{self, Attributes},
     kind,
     plan::{Chain, Family, SET, TABLE, chain, rule},
+    reply::Object,
     rule_userdata,
-    transport::{Message, Nfnl, Object},
+    transport::{Message, Nfnl},
 };
 
 /// One family's table.
