@@ -1,19 +1,21 @@
 //! Network namespaces that vanish when dropped.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::command::run;
+use crate::command::{feed, run};
 use crate::wait::eventually;
 
 /// SIGKILL takes a few milliseconds; a process in an uninterruptible wait may need more.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A named network namespace with its loopback up.
-///
-/// Processes are brought into it by `nsenter --net=PATH`: `ip netns exec` would mount a fresh /sys over bpffs and cgroups.
 #[derive(Debug)]
 pub struct Netns {
     name: String,
@@ -27,9 +29,7 @@ impl Netns {
     /// When ip(8) fails, as without root or when the name is taken.
     pub fn new(name: String) -> anyhow::Result<Self> {
         run(&["ip", "netns", "add", &name])?;
-        let netns = Self { path: Path::new("/run/netns").join(&name), name };
-        netns.ip(&["link", "set", "lo", "up"])?;
-        Ok(netns)
+        Ok(Self { path: Path::new("/run/netns").join(&name), name })
     }
 
     /// Its name for ip(8).
@@ -38,38 +38,54 @@ impl Netns {
         &self.name
     }
 
-    /// The file to give to nsenter(1) or setns(2).
+    /// The file to give to setns(2).
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Runs `ip -n NAME WORDS`.
+    /// Runs commands of ip(8) in it, one a line, up to the first that fails. In one go, since in an emulated machine
+    /// each program that starts takes a while.
     ///
     /// # Errors
-    /// When ip(8) fails.
-    pub fn ip(&self, words: &[&str]) -> anyhow::Result<String> {
-        run(&[&["ip", "-n", &self.name], words].concat())
+    /// When one fails: says which.
+    pub fn ip(&self, lines: &[String]) -> anyhow::Result<()> {
+        feed(&["ip", "-n", &self.name, "-batch", "-"], &lines.join("\n"))
+            .with_context(|| format!("set up the namespace {}: {lines:#?}", self.name))
     }
 
-    /// The processes whose current network namespace this is.
+    /// The processes whose network namespace this is.
     ///
     /// # Errors
-    /// When ip(8) fails.
+    /// When /proc or the namespace cannot be read.
     pub fn pids(&self) -> anyhow::Result<Vec<Pid>> {
-        let text = run(&["ip", "netns", "pids", &self.name])?;
-        Ok(text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect())
+        let read = |path: &Path| fs::metadata(path).with_context(|| format!("look at {}", path.display()));
+        let own = read(&self.path)?;
+        let is_own = |pid: &Pid| {
+            // One that has ended meanwhile is in no namespace.
+            let theirs = fs::metadata(format!("/proc/{}/ns/net", pid.as_raw_nonzero()));
+            theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (own.dev(), own.ino()))
+        };
+        let entries = fs::read_dir("/proc").context("list /proc")?;
+        let pids = entries.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+        Ok(pids.filter(is_own).collect())
     }
 
     fn kill_all(&self) -> anyhow::Result<()> {
         eventually(KILL_DEADLINE, "processes left in the namespace end", || {
-            let pids = self.pids().map_err(|error| error.to_string())?;
+            let pids = self.pids().map_err(|error| format!("{error:#}"))?;
             for pid in &pids {
                 // One that is gone by now is what we want.
                 let _ = kill_process(*pid, Signal::KILL);
             }
             if pids.is_empty() { Ok(()) } else { Err(format!("{pids:?} still run in {}", self.name)) }
         })
+    }
+
+    /// What `ip netns del` does: the name is a file on which the namespace is mounted.
+    fn delete(&self) -> anyhow::Result<()> {
+        unmount(&self.path, UnmountFlags::DETACH).context("unmount")?;
+        fs::remove_file(&self.path).context("remove")
     }
 }
 
@@ -78,7 +94,7 @@ impl Drop for Netns {
         if let Err(error) = self.kill_all() {
             eprintln!("failed to empty the namespace {}: {error:#}", self.name);
         }
-        if let Err(error) = run(&["ip", "netns", "del", &self.name]) {
+        if let Err(error) = self.delete() {
             eprintln!("failed to delete the namespace {}: {error:#}", self.name);
         }
     }

@@ -9,10 +9,9 @@ use crate::{binaries, cgroup, slowness};
 pub const ALLOW_SKIP: &str = "LBCTL_TEST_ALLOW_SKIP";
 /// A command, and the Debian package that brings it.
 type Tool = (&'static str, &'static str);
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 7] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
-    ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("nft", "nftables"),

@@ -28,7 +28,7 @@ pub fn stretched(duration: Duration) -> Duration {
     duration.mul_f64(factor())
 }
 
-/// So many clients as keep this machine as busy as `count` keep others; at least one.
+/// So many clients or requests as keep this machine as busy as `count` keep others; at least one.
 #[must_use]
 pub fn thinned(count: u32) -> u32 {
     // Of a number between 0 and `count`, so nothing is lost.

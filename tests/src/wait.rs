@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::slowness::stretched;
 
-/// Short beside the times that tests measure, long enough not to take a core from what is waited for.
+/// Short beside the times that tests measure, long enough not to take a core from what is waited for; [`stretched`] too.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Asks `condition` again and again until it gives a value. The deadline is [`stretched`] on a slow machine.
@@ -25,7 +25,7 @@ pub fn eventually<T>(
             Err(reason) if started.elapsed() >= deadline => {
                 bail!("{what}: not within {deadline:?}; at last: {reason}")
             }
-            Err(_) => std::thread::sleep(POLL),
+            Err(_) => std::thread::sleep(stretched(POLL)),
         }
     }
 }

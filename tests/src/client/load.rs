@@ -64,7 +64,7 @@ pub(super) async fn run(args: Args, tls: &TlsOptions) -> anyhow::Result<()> {
         clients.spawn(client(target.clone(), stretched(args.pause), Arc::clone(&tally), stop.subscribe()));
     }
     if let Some(period) = args.progress {
-        tokio::spawn(print_progress(period, Arc::clone(&tally)));
+        tokio::spawn(print_progress(stretched(period), Arc::clone(&tally)));
     }
     wait_for_end(&args).await?;
     stop.send_replace(true);

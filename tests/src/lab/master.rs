@@ -122,7 +122,7 @@ impl Master {
     pub fn start_as(&self, launch: Launch) -> anyhow::Result<()> {
         let mut slot = self.slot();
         ensure!(slot.is_none(), "start {}: it runs already", self.name);
-        let mut command = self.host.place().command(&binaries::standin()?, &self.arguments(launch));
+        let mut command = self.host.place().command(&binaries::standin()?, &self.arguments(launch))?;
         let log = format!("{}-{}", self.name, self.starts.fetch_add(1, Relaxed));
         let mut process = Proc::spawn(&log, &self.dir.join("logs"), &mut command)?;
         let listens = eventually(START_DEADLINE, &format!("{} listens", self.name), || {

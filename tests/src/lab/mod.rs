@@ -219,23 +219,16 @@ impl Builder {
 
         let network = Arc::new(Network::new(&name)?);
         let node_host = Arc::new(network.join(&name, "node", NODE_NUMBER)?);
-        let mut hosts = vec![Arc::clone(&node_host)];
         let mut masters = Vec::new();
         for number in 1..=self.masters {
             let host = Arc::new(network.join(&name, &format!("m{number}"), number + 1)?);
-            hosts.push(Arc::clone(&host));
             masters.push(Master::new(format!("m{number}"), host, Arc::clone(&network), &pki, dir.path())?);
         }
         let pod_host = match self.pod {
             None => None,
-            Some(Place::BesideNode) => {
-                let host = Arc::new(network.join(&name, "pod", POD_NUMBER)?);
-                hosts.push(Arc::clone(&host));
-                Some(host)
-            }
+            Some(Place::BesideNode) => Some(Arc::new(network.join(&name, "pod", POD_NUMBER)?)),
             Some(Place::BehindNode) => Some(Arc::new(pod::behind(&node_host, &name)?)),
         };
-        Network::introduce(&hosts)?;
         if self.local_master {
             let host = Arc::clone(&node_host);
             masters.push(Master::new("local".into(), host, network, &pki, dir.path())?);

@@ -5,7 +5,8 @@
 //! entries are permanent, so that a missing ARP or ND answer does not turn the silence into EHOSTUNREACH after three seconds:
 //! masters in other subnets, where the router goes on answering ARP, look exactly like that.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use crate::command::run;
 use crate::name::LabName;
@@ -15,6 +16,9 @@ use crate::process::Place;
 const BRIDGE: &str = "br0";
 /// Each host's only interface beside loopback.
 pub(super) const INTERFACE: &str = "eth0";
+
+/// The numbers that hosts may have.
+const HOSTS: RangeInclusive<u8> = 2..=11;
 
 /// The bridge's side.
 pub(super) struct Network {
@@ -40,54 +44,35 @@ pub struct Host {
 impl Network {
     pub(super) fn new(name: &LabName) -> anyhow::Result<Self> {
         let bridge = Netns::new(name.role("br"))?;
-        bridge.ip(&["link", "add", "name", BRIDGE, "type", "bridge"])?;
-        bridge.ip(&["link", "set", "dev", BRIDGE, "up"])?;
+        bridge.ip(&[
+            "link set dev lo up".to_owned(),
+            format!("link add name {BRIDGE} type bridge"),
+            format!("link set dev {BRIDGE} up"),
+        ])?;
         Ok(Self { bridge })
     }
 
     /// Makes a host with the addresses 192.168.77.NUMBER and fd00:77::NUMBER.
     pub(super) fn join(&self, name: &LabName, role: &str, number: u8) -> anyhow::Result<Host> {
-        let (v4, v6) =
-            (Ipv4Addr::new(192, 168, 77, number), Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into()));
-        let host = Host::new(role, Netns::new(name.role(role))?, v4, v6);
-        let port = port_name(role);
-        let peer = host.netns.name();
-        self.bridge
-            .ip(&["link", "add", "name", &port, "type", "veth", "peer", "name", INTERFACE, "netns", peer])?;
-        self.bridge.ip(&["link", "set", "dev", &port, "master", BRIDGE])?;
-        self.bridge.ip(&["link", "set", "dev", &port, "up"])?;
-        // Without a link-local address, which would come a second after the others.
-        let mac = host.mac();
-        host.netns.ip(&["link", "set", "dev", INTERFACE, "address", &mac, "addrgenmode", "none"])?;
-        host.netns.ip(&["addr", "add", &format!("{}/24", host.v4()), "dev", INTERFACE])?;
-        // Without duplicate address detection, which would keep the address from being bound for a second.
-        host.netns.ip(&["addr", "add", &format!("{}/64", host.v6()), "dev", INTERFACE, "nodad"])?;
-        host.netns.ip(&["link", "set", "dev", INTERFACE, "up"])?;
+        let host = Host::new(role, Netns::new(name.role(role))?, v4(number), v6(number));
+        let (port, peer) = (port_name(role), host.netns.name());
+        self.bridge.ip(&[
+            format!("link add name {port} type veth peer name {INTERFACE} netns {peer}"),
+            format!("link set dev {port} master {BRIDGE}"),
+            format!("link set dev {port} up"),
+        ])?;
+        let mut lines = vec![
+            "link set dev lo up".to_owned(),
+            // Without a link-local address, which would come a second after the others.
+            format!("link set dev {INTERFACE} address {} addrgenmode none", mac(number)),
+            format!("addr add {}/24 dev {INTERFACE}", host.v4),
+            // Without duplicate address detection, which would keep the address from being bound for a second.
+            format!("addr add {}/64 dev {INTERFACE} nodad", host.v6),
+            format!("link set dev {INTERFACE} up"),
+        ];
+        lines.extend(HOSTS.filter(|other| *other != number).flat_map(neighbour));
+        host.netns.ip(&lines)?;
         Ok(host)
-    }
-
-    /// Gives every host a permanent neighbour entry for every other.
-    pub(super) fn introduce(hosts: &[impl AsRef<Host>]) -> anyhow::Result<()> {
-        let hosts = || hosts.iter().map(AsRef::as_ref);
-        for host in hosts() {
-            for other in hosts().filter(|other| other.v4 != host.v4) {
-                for address in [other.v4().to_string(), other.v6().to_string()] {
-                    let mac = other.mac();
-                    host.netns.ip(&[
-                        "neigh",
-                        "replace",
-                        &address,
-                        "lladdr",
-                        &mac,
-                        "dev",
-                        INTERFACE,
-                        "nud",
-                        "permanent",
-                    ])?;
-                }
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn set_port(&self, host: &Host, port: Port) -> anyhow::Result<()> {
@@ -96,9 +81,9 @@ impl Network {
             Port::Drops => "0",
             Port::Forwards => "3",
         };
-        let net = format!("--net={}", self.bridge.path().display());
         let port = port_name(&host.role);
-        run(&["nsenter", &net, "--", "bridge", "link", "set", "dev", &port, "state", state])?;
+        // Not ip(8): with it the state does not change, and nobody says so.
+        run(&["bridge", "-n", self.bridge.name(), "link", "set", "dev", &port, "state", state])?;
         Ok(())
     }
 }
@@ -141,11 +126,26 @@ impl Host {
     pub(super) fn place(&self) -> Place {
         Place { netns: self.netns.path().to_owned(), cgroup: None }
     }
+}
 
-    fn mac(&self) -> String {
-        let [.., number] = self.v4.octets();
-        format!("02:00:00:00:77:{number:02x}")
-    }
+/// Permanent entries for both addresses of a host, whether it exists or not.
+fn neighbour(number: u8) -> [String; 2] {
+    let entry = |address: IpAddr| {
+        format!("neigh replace {address} lladdr {} dev {INTERFACE} nud permanent", mac(number))
+    };
+    [entry(v4(number).into()), entry(v6(number).into())]
+}
+
+fn v4(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 168, 77, number)
+}
+
+fn v6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into())
+}
+
+fn mac(number: u8) -> String {
+    format!("02:00:00:00:77:{number:02x}")
 }
 
 fn port_name(role: &str) -> String {

@@ -61,7 +61,7 @@ impl Node {
         let arguments: Vec<OsString> = arguments.iter().cloned().map(Into::into).collect();
         let base = program.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{}-{base}-{}", self.host.role(), self.spawned.fetch_add(1, Relaxed));
-        Proc::spawn(&name, &self.logs, &mut self.place().command(program, &arguments))
+        Proc::spawn(&name, &self.logs, &mut self.place().command(program, &arguments)?)
     }
 
     /// Runs a command in the node to its end, within two minutes.

@@ -2,11 +2,14 @@
 //! know nothing of the pods' network, so what reaches them must bear the node's address.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
 
 use super::network::{Host, INTERFACE};
-use crate::command::run;
 use crate::name::LabName;
 use crate::netns::Netns;
+use crate::process::Place;
 
 /// The bridge in the node, named as by the CNI plugin `bridge`.
 const BRIDGE: &str = "cni0";
@@ -20,33 +23,33 @@ const POD_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x244, 0x77, 0, 0, 0, 0, 2);
 pub(super) fn behind(node: &Host, name: &LabName) -> anyhow::Result<Host> {
     let pod = Host::new("pod", Netns::new(name.role("pod"))?, POD_V4, POD_V6);
     let (outside, inside) = (node.netns(), pod.netns());
-    outside.ip(&["link", "add", "name", BRIDGE, "type", "bridge"])?;
-    outside.ip(&["link", "set", "dev", BRIDGE, "up"])?;
-    let ends = ["type", "veth", "peer", "name", INTERFACE, "netns", inside.name()];
-    outside.ip(&[&["link", "add", "name", PORT], &ends[..]].concat())?;
-    outside.ip(&["link", "set", "dev", PORT, "master", BRIDGE, "up"])?;
-    for (gateway, length) in [(GATEWAY_V4, 24), (GATEWAY_V6, 64)] {
-        let address = format!("{gateway}/{length}");
-        outside.ip(&[&["addr", "add", &address, "dev", BRIDGE][..], nodad(gateway)].concat())?;
-    }
-    inside.ip(&["addr", "add", &format!("{POD_V4}/24"), "dev", INTERFACE])?;
-    inside.ip(&["addr", "add", &format!("{POD_V6}/64"), "dev", INTERFACE, "nodad"])?;
-    inside.ip(&["link", "set", "dev", INTERFACE, "up"])?;
-    for gateway in [GATEWAY_V4, GATEWAY_V6] {
-        inside.ip(&["route", "add", "default", "via", gateway])?;
-    }
+    outside.ip(&[
+        format!("link add name {BRIDGE} type bridge"),
+        format!("link set dev {BRIDGE} up"),
+        format!("link add name {PORT} type veth peer name {INTERFACE} netns {}", inside.name()),
+        format!("link set dev {PORT} master {BRIDGE}"),
+        format!("link set dev {PORT} up"),
+        format!("addr add {GATEWAY_V4}/24 dev {BRIDGE}"),
+        // Without duplicate address detection, which would keep the address from being used for a second.
+        format!("addr add {GATEWAY_V6}/64 dev {BRIDGE} nodad"),
+    ])?;
+    inside.ip(&[
+        "link set dev lo up".to_owned(),
+        format!("addr add {POD_V4}/24 dev {INTERFACE}"),
+        format!("addr add {POD_V6}/64 dev {INTERFACE} nodad"),
+        format!("link set dev {INTERFACE} up"),
+        format!("route add default via {GATEWAY_V4}"),
+        format!("route add default via {GATEWAY_V6}"),
+    ])?;
     forward(outside)?;
     Ok(pod)
 }
 
-/// Duplicate address detection would keep the address from being used for a second; IPv4 has none.
-fn nodad(address: &str) -> &'static [&'static str] {
-    if address.contains(':') { &["nodad"] } else { &[] }
-}
-
 fn forward(node: &Netns) -> anyhow::Result<()> {
-    let net = format!("--net={}", node.path().display());
     let script = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
-    run(&["nsenter", &net, "--", "sh", "-c", script])?;
+    let place = Place { netns: node.path().to_owned(), cgroup: None };
+    let mut shell = place.command(Path::new("sh"), &["-c".into(), script.into()])?;
+    let status = shell.status().context("start sh")?;
+    ensure!(status.success(), "let {} forward: {status}", node.name());
     Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::body::{Answer, Ticking};
 use super::state::{Misbehaviour, State};
+use crate::slowness::stretched;
 
 /// Names the stand-in on every answer.
 const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
@@ -76,7 +77,7 @@ fn proper(state: &Arc<State>, peer: SocketAddr, path: &str) -> Response<Answer> 
         "/livez" | "/healthz" => text(StatusCode::OK, "ok"),
         "/version" => json_answer(&version()),
         "/whoami" => json_answer(&json!({"name": state.name, "peer": peer.to_string()})),
-        "/watch" => stream(state, WATCH_PERIOD, watch_event),
+        "/watch" => stream(state, stretched(WATCH_PERIOD), watch_event),
         "/connections" => stats(state),
         _ => failure(StatusCode::NOT_FOUND, "NotFound"),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lb_tests::Lab;
 use lb_tests::lab::{Master, Node};
-use lb_tests::slowness::stretched;
+use lb_tests::slowness::{stretched, thinned};
 use lb_tests::traffic;
 pub use lb_tests::traffic::Report;
 use lb_tests::wait::eventually;
@@ -76,14 +76,17 @@ impl Load {
         Self::with(lab, family, clients, held, &[])
     }
 
-    /// As [`Self::start`], with more arguments for `lab-client load`.
+    /// As [`Self::start`], with more arguments for `lab-client load`. The clients are [`thinned`] on a slow machine, not
+    /// what is held.
     pub fn with(lab: &Lab, family: &str, clients: u32, held: u32, more: &[&str]) -> Self {
+        let clients = if clients == 0 { 0 } else { thinned(clients) };
         Self(traffic::Load::start(lab, family, clients, held, more).unwrap())
     }
 
-    /// Waits until so many more requests have succeeded.
-    pub fn more(&self, count: u64) {
-        let wanted = self.0.ok() + count;
+    /// Waits until so many more requests have succeeded, or fewer on a slow machine.
+    pub fn more(&self, count: u32) {
+        let count = thinned(count);
+        let wanted = self.0.ok() + u64::from(count);
         eventually(SOON, &format!("{count} more requests succeed"), || {
             let ok = self.0.ok();
             if ok >= wanted { Ok(()) } else { Err(format!("{ok} of {wanted}")) }

@@ -13,7 +13,7 @@ use crate::common::quiet::beside_others;
 
 /// Fewer where each takes long; the bars widen with it.
 fn draws() -> u32 {
-    if factor() > 1.0 { 150 } else { 600 }
+    if factor() > 1.0 { 120 } else { 600 }
 }
 
 /// Asserts that the share of `master` is `percent`, give or take five standard deviations of so many draws.
@@ -72,6 +72,6 @@ pub fn round_robin(setup: Setup) {
     let Some((lab, _agent)) = setup.running(3) else { return };
     let masters = [0, 1, 2].map(|index| (lab.master(index), 1));
     expect_kernel(&lab, &masters);
-    let report = ask(&lab, 60);
-    assert_eq!(report.raw["served"], json!({"m1": 20, "m2": 20, "m3": 20}), "{report:?}");
+    let report = ask(&lab, 30);
+    assert_eq!(report.raw["served"], json!({"m1": 10, "m2": 10, "m3": 10}), "{report:?}");
 }

@@ -106,7 +106,7 @@ pub fn foreign_service(setup: Setup) {
     let Some(lab) = setup.lab(2) else { return };
     let (m1, m2) = (lab.master(0), lab.master(1));
     let (ip, vip) = ("10.103.97.9", "10.103.97.9:6443");
-    lab.node().host().netns().ip(&["addr", "add", &format!("{ip}/32"), "dev", "lo"]).unwrap();
+    lab.node().host().netns().ip(&[format!("addr add {ip}/32 dev lo")]).unwrap();
     ipvsadm(&lab, &["-A", "-t", vip, "-s", "rr"]);
     ipvsadm(&lab, &["-a", "-t", vip, "-r", &m1.address().to_string(), "-m", "-w", "5"]);
     ipvsadm(&lab, &["-a", "-t", vip, "-r", "192.168.77.99:6443", "-m", "-w", "0"]);

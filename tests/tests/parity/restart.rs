@@ -1,7 +1,6 @@
 //! What happens to the agent happens to nobody else.
 
 use lb_tests::lab::VIP;
-use lb_tests::slowness::thinned;
 use serde_json::json;
 
 use super::kernel::expect_kernel;
@@ -16,7 +15,7 @@ pub fn restart(setup: Setup) {
     let _turn = alone();
     let Some((lab, mut agent)) = setup.running(2) else { return };
     let masters = [0, 1].map(|index| (lab.master(index), 1));
-    let load = Load::start(&lab, "v4", thinned(CLIENTS), HELD);
+    let load = Load::start(&lab, "v4", CLIENTS, HELD);
     load.more(20);
     agent.kill().unwrap();
     load.more(40);
@@ -37,7 +36,7 @@ pub fn restart_with_a_dead_master(setup: Setup) {
     m1.kill().unwrap();
     await_health(&agent, m1.address(), "dead", SOON);
     expect_kernel(&lab, &[(m2, 1), (m3, 1)]);
-    let load = Load::start(&lab, "v4", thinned(CLIENTS), HELD);
+    let load = Load::start(&lab, "v4", CLIENTS, HELD);
     load.more(20);
     agent.kill().unwrap();
     let mut agent = lab.start_agent().unwrap();

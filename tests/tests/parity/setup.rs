@@ -8,7 +8,6 @@ use serde_yaml::Value as Yaml;
 
 use crate::common::agent::{fast, running};
 use crate::common::load::{Load, syn};
-use lb_tests::slowness::thinned;
 use lb_tests::wait::eventually;
 
 /// What a scenario is run with.
@@ -63,7 +62,7 @@ pub fn yaml(value: serde_json::Value) -> Yaml {
 /// Connections that are held, and then clients that open others.
 pub fn loads(lab: &Lab, family: &str) -> (Load, Load) {
     let held = Load::start(lab, family, 0, HELD);
-    (held, Load::with(lab, family, thinned(CLIENTS), 0, &DEADLINES))
+    (held, Load::with(lab, family, CLIENTS, 0, &DEADLINES))
 }
 
 /// Deadlines of the clients' own that tell a silent master from a slow one.

@@ -1,7 +1,6 @@
 //! A running node moves from one dataplane to another.
 
 use lb_tests::Lab;
-use lb_tests::slowness::thinned;
 use lb_tests::wait::eventually;
 
 use super::kernel::ipvs;
@@ -18,7 +17,7 @@ pub fn switch(setup: Setup) {
     let Some(lab) = setup.lab(2) else { return };
     configure(&lab, "socket");
     let _agent = running(&lab);
-    let load = Load::start(&lab, "v4", thinned(CLIENTS), 0);
+    let load = Load::start(&lab, "v4", CLIENTS, 0);
     load.more(20);
     for dataplane in ["ipvs", "socket"] {
         configure(&lab, dataplane);
