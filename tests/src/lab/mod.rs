@@ -1,7 +1,7 @@
 //! A node, perhaps with a pod, and its masters, each in a network namespace of its own, on one bridge.
 //!
-//! `network` wires them, `pod` puts one behind the node, `master` runs stand-ins and their faults, `node` runs clients, `agent` runs lbctl, `config` writes
-//! its configuration, `leftovers` finds what a lab failed to remove.
+//! `network` wires them, `pod` puts one behind the node, `master` runs stand-ins and their faults, `node` runs clients,
+//! `agent` runs lbctl, `config` writes its configuration, `leftovers` finds what a lab failed to remove.
 
 mod agent;
 mod config;
@@ -49,6 +49,8 @@ pub struct Lab {
     masters: Vec<Master>,
     pod: Option<Node>,
     node: Node,
+    /// Ends the node's wire when dropped, with or without masters.
+    _network: Arc<Network>,
     bpffs: Bpffs,
     pki: Pki,
     dir: TempDir,
@@ -231,12 +233,12 @@ impl Builder {
         };
         if self.local_master {
             let host = Arc::clone(&node_host);
-            masters.push(Master::new("local".into(), host, network, &pki, dir.path())?);
+            masters.push(Master::new("local".into(), host, Arc::clone(&network), &pki, dir.path())?);
         }
         let cgroup = Arc::new(Cgroup::new(&name.role("node"))?);
         let place = |host| Node::new(host, Arc::clone(&cgroup), dir.path(), pki.ca(Signer::Lab));
         let (node, pod) = (place(node_host), pod_host.map(place));
-        let lab = Lab { masters, pod, node, bpffs, pki, dir, name, dataplane: self.dataplane };
+        let lab = Lab { masters, pod, node, _network: network, bpffs, pki, dir, name, dataplane: self.dataplane };
         if self.started {
             lab.masters.iter().try_for_each(Master::start)?;
         }
