@@ -238,7 +238,8 @@ impl Builder {
         let cgroup = Arc::new(Cgroup::new(&name.role("node"))?);
         let place = |host| Node::new(host, Arc::clone(&cgroup), dir.path(), pki.ca(Signer::Lab));
         let (node, pod) = (place(node_host), pod_host.map(place));
-        let lab = Lab { masters, pod, node, _network: network, bpffs, pki, dir, name, dataplane: self.dataplane };
+        let lab =
+            Lab { masters, pod, node, _network: network, bpffs, pki, dir, name, dataplane: self.dataplane };
         if self.started {
             lab.masters.iter().try_for_each(Master::start)?;
         }
