@@ -35,7 +35,6 @@ fn program(node: &Netns, scope: Scope, state_dir: &Path) {
 }
 
 #[test]
-#[ignore = "needs IPVS"]
 fn the_node_and_its_pods_reach_a_master_that_knows_only_the_node() {
     let (lab, state) = (Lab::new(), tempfile::tempdir().unwrap());
     let accepted = lab.master.accept("[::]:6443");
@@ -49,7 +48,6 @@ fn the_node_and_its_pods_reach_a_master_that_knows_only_the_node() {
 }
 
 #[test]
-#[ignore = "needs IPVS"]
 fn with_scope_host_the_node_reaches_a_master_and_a_pod_is_refused_at_once() {
     let (lab, state) = (Lab::new(), tempfile::tempdir().unwrap());
     let accepted = lab.master.accept("[::]:6443");
@@ -65,7 +63,6 @@ fn with_scope_host_the_node_reaches_a_master_and_a_pod_is_refused_at_once() {
 }
 
 #[test]
-#[ignore = "needs IPVS"]
 fn a_backend_on_the_node_itself_is_reached_by_the_node_and_its_pods() {
     let (lab, state) = (Lab::new(), tempfile::tempdir().unwrap());
     program(&lab.node, Scope::Node, state.path());
@@ -85,7 +82,6 @@ fn a_backend_on_the_node_itself_is_reached_by_the_node_and_its_pods() {
 }
 
 #[test]
-#[ignore = "needs IPVS"]
 fn the_settings_of_ipvs_are_put_back() {
     let (node, state) = (Netns::new("node"), tempfile::tempdir().unwrap());
     node.sh("ipvsadm -Ln");
