@@ -4,6 +4,9 @@
 mod common;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::agent::running;
@@ -14,10 +17,13 @@ use lb_tests::{Lab, binaries};
 
 /// Several rounds of everything that the agent does now and then.
 const PERIOD: Duration = Duration::from_secs(15);
-/// A busy machine makes the same work dearer (cold caches, a core that is shared), never cheaper: the cheapest of so many
-/// periods is nearest to what the agent itself needs.
-const MOST_PERIODS: u32 = 6;
+/// Periods in which neither bound holds are repeated, up to so many.
+const MOST_PERIODS: u32 = 4;
 const MAX_CPU_PERCENT: f64 = 0.2;
+/// Where waking a halted processor is dear, as in many virtual machines, nobody who wakes several times a second stays
+/// below [`MAX_CPU_PERCENT`]. There the agent may need so many times what [`bare_client`] needs, which sends and receives
+/// as often and does nothing else; seen: 2.8 to 5.9, while both varied by a factor of four.
+const MAX_RATIO: f64 = 8.0;
 const MAX_RSS_KIB: u64 = 12 * 1024;
 /// Of a build with debug assertions and without optimization, whose figures say nothing about the product.
 const MAX_DEBUG_RSS_KIB: u64 = 64 * 1024;
@@ -30,20 +36,70 @@ fn cpu_time(lab: &Lab) -> Duration {
     Duration::from_micros(usage.parse().unwrap())
 }
 
-/// Percent of a core, in the first period that is within bounds, else in the cheapest.
-fn least_cpu_percent(lab: &Lab) -> f64 {
-    let mut least = f64::INFINITY;
-    for _ in 0..MOST_PERIODS {
+/// What a period took, in percent of a core.
+#[derive(Clone, Copy)]
+struct Cost {
+    agent: f64,
+    bare_client: f64,
+}
+
+impl Cost {
+    fn of_a_period(lab: &Lab) -> Self {
         let (began, cpu) = (Instant::now(), cpu_time(lab));
         // What it costs to do nothing cannot be seen in less time.
-        std::thread::sleep(PERIOD);
-        let percent = 100.0 * (cpu_time(lab) - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
-        least = least.min(percent);
-        if least < MAX_CPU_PERCENT {
-            break;
-        }
+        let bare = bare_client(PERIOD);
+        let percent = |used: Duration| 100.0 * used.as_secs_f64() / began.elapsed().as_secs_f64();
+        Self { agent: percent(cpu_time(lab) - cpu), bare_client: percent(bare) }
     }
-    least
+
+    fn is_within_bounds(self) -> bool {
+        self.agent < MAX_CPU_PERCENT || self.agent < MAX_RATIO * self.bare_client
+    }
+}
+
+/// The first period that is within bounds, else the last.
+fn cost(lab: &Lab) -> Cost {
+    let mut periods = (0..MOST_PERIODS).map(|_| Cost::of_a_period(lab));
+    let first = periods.next().unwrap();
+    if first.is_within_bounds() {
+        first
+    } else {
+        periods.find(|cost| cost.is_within_bounds()).unwrap_or(first)
+    }
+}
+
+/// Exchanges as many small messages with three peers as the agent does with three backends at default settings, 4 pings
+/// and a probe each in two seconds, and tells the time that its end took.
+fn bare_client(period: Duration) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut streams = [(); 3].map(|()| {
+        let stream = TcpStream::connect(address).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        thread::spawn(move || {
+            let mut message = MESSAGE;
+            while peer.read_exact(&mut message).is_ok() {
+                peer.write_all(&message).unwrap();
+            }
+        });
+        stream
+    });
+    let (began, cpu) = (Instant::now(), thread_cpu_time());
+    while began.elapsed() < period {
+        thread::sleep(Duration::from_millis(400));
+        streams.iter_mut().for_each(|stream| stream.write_all(&MESSAGE).unwrap());
+        streams.iter_mut().for_each(|stream| stream.read_exact(&mut MESSAGE.clone()).unwrap());
+    }
+    thread_cpu_time() - cpu
+}
+
+/// As long as an HTTP/2 ping in a TLS record.
+const MESSAGE: [u8; 39] = [0; 39];
+
+/// The first number of `schedstat`, sched-stats.rst.
+fn thread_cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// The only process of the node that still runs, so that its time is the cgroup's.
@@ -88,12 +144,16 @@ fn the_idle_agent_needs_less_than_12_mib_and_a_five_hundredth_of_a_core() {
     let Some(lab) = lab(3) else { return };
     let agent = running(&lab);
     assert_eq!(only_process(&lab), agent.pid());
-    let percent = least_cpu_percent(&lab);
+    let cost = cost(&lab);
     let rss = rss_kib(agent.pid());
-    figure(&format!("{rss} KiB resident, {percent:.3} % of a core, three backends, default settings"));
+    let Cost { agent: percent, bare_client } = cost;
+    figure(&format!(
+        "{rss} KiB resident, {percent:.3} % of a core, three backends, default settings; a bare client that exchanges \
+         as many messages: {bare_client:.3} %"
+    ));
     if is_release() {
         assert!(rss < MAX_RSS_KIB, "{rss} KiB resident");
-        assert!(percent < MAX_CPU_PERCENT, "{percent:.2} % of a core");
+        assert!(cost.is_within_bounds(), "{percent:.3} % of a core, a bare client {bare_client:.3} %");
     } else {
         figure("this is not the static release binary: only a bound of 64 MiB is checked");
         assert!(rss < MAX_DEBUG_RSS_KIB, "{rss} KiB resident");
