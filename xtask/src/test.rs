@@ -1,10 +1,12 @@
 //! `cargo xtask test`: everything that must pass.
 
+mod in_vm;
 mod libtest;
 mod summary;
 
 use std::{
     io::{self, Write as _},
+    path::Path,
     process::{Command, ExitCode},
     time::Instant,
 };
@@ -12,25 +14,32 @@ use std::{
 use anyhow::{Result, bail};
 
 use self::{
+    in_vm::Suite,
     libtest::{Counts, Parser},
     summary::{Stage, Verdict},
 };
-use crate::{build, lint, process, setup, terminal};
+use crate::{build, lint, process, setup, terminal, vm::machine::Stream};
 
 /// Run all tests: lint, unit, property, doc and end-to-end tests.
 ///
 /// A test that is ignored or skipped counts as a failure of the run, and so does a stage without tests. The
-/// end-to-end tests run the static release binary in network namespaces and need root.
+/// end-to-end tests run the static release binary in network namespaces and need root. What needs IPVS, and what must
+/// hold on older kernels too, runs in virtual machines with Debian's kernels.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask test                  everything (as root)
+  cargo xtask test --no-vm          only what runs on this kernel
   cargo xtask test --no-e2e         without the end-to-end tests
   cargo xtask test drain            only the tests with `drain` in their name")]
 pub(crate) struct Args {
     /// Leave out the end-to-end tests
     #[arg(long)]
     no_e2e: bool,
+
+    /// Leave out what runs in virtual machines
+    #[arg(long)]
+    no_vm: bool,
 
     /// Run only the tests whose name contains this
     filter: Option<String>,
@@ -44,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn run_stages(args: &Args) -> Vec<Stage> {
-    let mut stages = vec![task("setup", || prepare(args.no_e2e))];
+    let mut stages = vec![task("setup", || prepare(args))];
     // Without the tools all else would fail too, and say so less clearly.
     if stages.iter().any(Stage::has_failed) {
         return stages;
@@ -60,21 +69,27 @@ fn run_stages(args: &Args) -> Vec<Stage> {
         binary = Some(build::release()?.path);
         process::run(process::cargo("test").args(["--package", "lb-tests", "--no-run"]))
     }));
-    match binary {
-        Some(path) => stages.push(tests("end-to-end", end_to_end_tests(args).env("LBCTL_BIN", path))),
-        None => terminal::error("failed to run the end-to-end tests: there is no lbctl to test"),
+    let Some(lbctl) = binary else {
+        terminal::error("failed to run the end-to-end tests: there is no lbctl to test");
+        return stages;
+    };
+    stages.push(tests("end-to-end", end_to_end_tests(args).env("LBCTL_BIN", &lbctl)));
+    if args.no_vm {
+        println!("the tests in virtual machines were not run (--no-vm)");
+    } else {
+        stages.extend(in_vm::SUITES.iter().map(|suite| tests_in_vm(suite, args, &lbctl)));
     }
     stages
 }
 
-fn prepare(no_e2e: bool) -> Result<()> {
-    if !no_e2e && !setup::is_root() {
+fn prepare(args: &Args) -> Result<()> {
+    if !args.no_e2e && !setup::is_root() {
         bail!(
             "failed to prepare the end-to-end tests: making network namespaces needs root; \
              run as root, or leave them out with `cargo xtask test --no-e2e`"
         );
     }
-    setup::ensure(setup::BUILDING)
+    setup::ensure(if args.no_e2e || args.no_vm { setup::BUILDING } else { setup::EVERYTHING })
 }
 
 fn unit_tests(args: &Args) -> Command {
@@ -88,16 +103,19 @@ fn end_to_end_tests(args: &Args) -> Command {
     let mut command = process::cargo("test");
     command.args(["--package", "lb-tests", "--no-fail-fast"]);
     // Timing is part of what is tested, so few run side by side.
-    command.args(libtest_arguments(args)).arg("--test-threads=2");
+    command.args(libtest_arguments(args)).arg("--test-threads=2").args(in_vm::NOT_ON_THE_HOST);
     command
 }
 
 fn libtest_arguments(args: &Args) -> Vec<String> {
-    // Libtest sees a pipe and not the terminal behind it.
-    let colour = if terminal::stdout_has_colours() { "--color=always" } else { "--color=never" };
-    let mut arguments = vec!["--".to_owned(), colour.to_owned()];
+    let mut arguments = vec!["--".to_owned(), colour().to_owned()];
     arguments.extend(args.filter.clone());
     arguments
+}
+
+/// Libtest sees a pipe and not the terminal behind it.
+fn colour() -> &'static str {
+    if terminal::stdout_has_colours() { "--color=always" } else { "--color=never" }
 }
 
 /// A stage that succeeds or fails as a whole.
@@ -114,9 +132,34 @@ fn task(name: &'static str, work: impl FnOnce() -> Result<()>) -> Stage {
 /// A stage made of tests, counted as they report.
 fn tests(name: &'static str, command: &mut Command) -> Stage {
     terminal::step(&format!("{name}: {}", process::shown(command)));
+    counted(name, |count| {
+        let status = process::stream(command, |chunk| count(chunk))?;
+        if !status.success() {
+            bail!("failed to run the tests without failures: {status}");
+        }
+        Ok(())
+    })
+}
+
+/// A stage whose tests run in a virtual machine. A machine that does not start counts as a failed test.
+fn tests_in_vm(suite: &Suite, args: &Args, lbctl: &Path) -> Stage {
+    terminal::step(suite.stage);
+    counted(suite.stage, |count| {
+        in_vm::run(suite, lbctl, &[colour().to_owned()], args.filter.as_deref(), |stream, piece| match stream
+        {
+            Stream::Out => count(piece),
+            Stream::Err => io::stderr().lock().write_all(piece),
+        })
+    })
+}
+
+/// Takes a piece of the output of tests.
+type Count<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+
+fn counted(name: &'static str, run: impl FnOnce(&mut Count<'_>) -> Result<()>) -> Stage {
     let begun = Instant::now();
     let mut parser = Parser::default();
-    let outcome = process::stream(command, |chunk| {
+    let outcome = run(&mut |chunk| {
         parser.feed(chunk);
         let mut out = io::stdout().lock();
         out.write_all(chunk)?;
@@ -125,7 +168,6 @@ fn tests(name: &'static str, command: &mut Command) -> Stage {
     if let Err(error) = &outcome {
         terminal::error(&format!("{error:#}"));
     }
-    let ok = outcome.is_ok_and(|status| status.success());
     let counts: Counts = parser.finish();
-    Stage { name, verdict: Verdict::Tests { ok, counts }, took: begun.elapsed() }
+    Stage { name, verdict: Verdict::Tests { ok: outcome.is_ok(), counts }, took: begun.elapsed() }
 }
