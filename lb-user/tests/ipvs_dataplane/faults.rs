@@ -34,11 +34,12 @@ fn unload(modules: &str) {
     loop {
         sh(&format!("for m in {modules}; do rmmod $m 2>/dev/null || true; done"));
         let loaded = fs::read_to_string("/proc/modules").unwrap();
-        let left = |m: &str| loaded.lines().any(|line| line.split(' ').next() == Some(m));
-        if !modules.split(' ').any(left) {
+        let is_loaded = |m: &&str| loaded.lines().any(|line| line.split(' ').next() == Some(*m));
+        let left: Vec<&str> = modules.split(' ').filter(is_loaded).collect();
+        if left.is_empty() {
             return;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "{modules} stay loaded");
+        assert!(started.elapsed() < Duration::from_secs(60), "{left:?} stay loaded");
         thread::sleep(Duration::from_millis(100));
     }
 }

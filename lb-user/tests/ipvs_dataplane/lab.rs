@@ -21,6 +21,7 @@ use lb_user::{
     },
     os::netns,
 };
+use rustix::net::{Shutdown, shutdown};
 
 pub const VIP: &str = "10.103.97.2:6443";
 pub const VIP6: &str = "[fd00::2]:6443";
@@ -99,6 +100,8 @@ pub struct Lab {
     pub masters: Vec<Netns>,
     pub state: tempfile::TempDir,
     accepted: Arc<Mutex<Vec<(u8, TcpStream)>>>,
+    /// Each keeps its namespace, and so what IPVS has in it, until it has ended.
+    listening: Vec<(Arc<TcpListener>, thread::JoinHandle<()>)>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -118,12 +121,13 @@ impl Lab {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let all = NAMES.map(|what| format!("netns add {}\n", name(what))).concat();
         ip_batch(&[], &all);
-        let lab = Self {
+        let mut lab = Self {
             node: Netns::open("node"),
             pod: Netns::open("pod"),
             masters: ["m1", "m2", "m3"].map(Netns::open).into(),
             state: tempfile::tempdir().unwrap(),
             accepted: Arc::default(),
+            listening: Vec::new(),
             _alone: alone,
         };
         lab.wire();
@@ -135,15 +139,17 @@ impl Lab {
 
     fn wire(&self) {
         let veth = |end: &str, netns: &Netns, more: &str| {
+            // Without a link-local address, which would come a second after the others.
             format!(
-                "link add {end} type veth peer name eth0 netns {}\nlink set {end} up {more}\n",
+                "link add {end} type veth peer name eth0 netns {}
+                 link set {end} addrgenmode none\nlink set {end} up {more}\n",
                 netns.name
             )
         };
         let masters = || (1..).zip(&self.masters);
         let to_masters: String = masters().map(|(n, m)| veth(&format!("m{n}"), m, "master lan")).collect();
         self.node.ip(&format!(
-            "link set lo up\nlink add lan type bridge\nlink set lan up\n{to_masters}\
+            "link set lo up\nlink add lan type bridge\nlink set lan addrgenmode none\nlink set lan up\n{to_masters}\
              addr add {NODE}/24 dev lan\naddr add fd77::1/64 dev lan nodad\n{}\
              addr add 10.244.77.1/24 dev pod0\naddr add fd44::1/64 dev pod0 nodad\n",
             veth("pod0", &self.pod, "")
@@ -164,19 +170,20 @@ impl Lab {
     }
 
     /// Accepts on both families of a master (0: the node itself), says its number, and keeps what it accepted.
-    fn listen(&self, number: u8) {
-        let netns = if number == 0 { &self.node } else { &self.masters[usize::from(number) - 1] };
+    fn listen(&mut self, number: u8) {
         for address in [master(number), master6(number)] {
-            let listener = netns.run(|| TcpListener::bind(address)).unwrap();
-            let accepted = self.accepted.clone();
-            thread::spawn(move || {
-                while let Ok((mut stream, _)) = listener.accept() {
+            let netns = if number == 0 { &self.node } else { &self.masters[usize::from(number) - 1] };
+            let listener = Arc::new(netns.run(|| TcpListener::bind(address)).unwrap());
+            let (accepted, accepting) = (self.accepted.clone(), Arc::clone(&listener));
+            let thread = thread::spawn(move || {
+                while let Ok((mut stream, _)) = accepting.accept() {
                     // One that has gone again is none.
                     if stream.write_all(&[number]).is_ok() {
                         accepted.lock().unwrap().push((number, stream));
                     }
                 }
             });
+            self.listening.push((listener, thread));
         }
     }
 
@@ -240,6 +247,10 @@ pub fn desired(services: impl IntoIterator<Item = DesiredService>) -> DesiredSta
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        for (listener, thread) in self.listening.drain(..) {
+            shutdown(&listener, Shutdown::Both).unwrap();
+            thread.join().unwrap();
+        }
         ip_batch(&[], &NAMES.map(|what| format!("netns del {}\n", name(what))).concat());
     }
 }

@@ -80,11 +80,12 @@ fn a_service_that_nobody_serves_refuses_at_once() {
             let services = [VIP, VIP6].map(|vip| service(vip, &[], members, severed));
             lab.reconcile(&mut plane, &desired(services)).unwrap();
             for vip in [VIP, VIP6] {
-                for client in [&lab.node, &lab.pod] {
+                for (who, client) in [("node", &lab.node), ("pod", &lab.pod)] {
                     let started = Instant::now();
                     let error = client.dial(vip).unwrap_err();
-                    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{scope} {vip}: {error}");
-                    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+                    let case = format!("{scope} {vip} {who}: {error} after {:?}", started.elapsed());
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{case}");
+                    assert!(started.elapsed() < Duration::from_millis(500), "{case}");
                 }
             }
         }

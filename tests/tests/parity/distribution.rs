@@ -3,10 +3,12 @@
 use lb_tests::Lab;
 use lb_tests::lab::VIP;
 use lb_tests::slowness::factor;
+use lb_tests::wait::eventually;
 use serde_json::json;
 
 use super::kernel::expect_kernel;
 use super::setup::{Setup, service, yaml};
+use crate::common::SOON;
 use crate::common::agent::{backends, fast, of_address, running};
 use crate::common::load::{Report, figure, requests};
 use crate::common::quiet::beside_others;
@@ -42,11 +44,15 @@ pub fn random(setup: Setup) {
     let [m1, m2, m3] = [0, 1, 2].map(|index| lab.master(index));
     expect_kernel(&lab, &[(m1, 1), (m2, 1), (m3, 1)]);
     let report = ask(&lab, draws());
-    let counted = backends(&agent).unwrap();
     for master in [m1, m2, m3] {
         assert_share(&report, master.name(), 100.0 / 3.0);
-        let total = of_address(&counted, master.address()).unwrap()["connections"]["total"].clone();
-        assert_eq!(total, report.served(master.name()), "the kernel's own count of {}", master.name());
+        eventually(SOON, &format!("the kernel counts what {} served", master.name()), || {
+            let counted = backends(&agent)?;
+            let total = of_address(&counted, master.address()).unwrap()["connections"]["total"].clone();
+            let served = report.served(master.name());
+            if total == served { Ok(()) } else { Err(format!("{total} of {served}")) }
+        })
+        .unwrap();
     }
 }
 

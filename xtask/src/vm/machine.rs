@@ -15,7 +15,7 @@ use rustix::process::{Signal, kill_process};
 use super::{
     exchange::{self, Exchange},
     fetch::{self, Image},
-    guest::{self, Job},
+    guest::{self, Job, Share},
     kernels::Kernel,
     virtme,
 };
@@ -75,32 +75,30 @@ pub(crate) fn run(
     let programs = virtme::ensure()?;
     let image = fetch::ensure(request.kernel)?;
     let exchange = Exchange::new()?;
-    let shared = without_nested(vec![
-        process::root(),
-        process::target_dir(),
-        request.folder.clone(),
-        exchange.dir().to_owned(),
-    ]);
+    let shared = without_nested(vec![process::root(), process::target_dir(), request.folder.clone()]);
+    // In virtme-run's order, which numbers what it mounts: first what is writable.
+    let tag = |number: usize| format!("virtme.initmount{number}");
+    let shares: Vec<Share<'_>> =
+        shared.iter().enumerate().map(|(number, dir)| Share { tag: tag(number), dir }).collect();
     let script = exchange.store_script(&guest::script(&Job {
         exchange: exchange.dir(),
-        // virtme-run numbers what it mounts, first what is writable.
-        usr_tag: &format!("virtme.initmount{}", shared.len()),
+        host_tag: &tag(shares.len() + 1),
+        shares: &shares,
         folder: &request.folder,
         environment: &request.environment,
         command: &request.command,
     }))?;
     let version = request.kernel.version;
     terminal::step(&format!("booting the kernel {version}"));
-    let mut command = command(request, &programs, &image, &shared);
+    let mut command = command(request, &programs, &image, &shared, &exchange);
     command.args(["--script-sh", &script]);
     add_emulation(&mut command, request.kernel, &exchange);
     watch(&mut command, &exchange, request.timeout, listener)
         .with_context(|| format!("failed to run a machine with the kernel {version}"))
 }
 
-/// Where the host's files are read-only, and what is written there stays in the machine's memory. Elsewhere in the
-/// root directory nothing can be written.
-const OVERLAID: [&str; 8] = ["/etc", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp"];
+/// Where the machine's init writes, in memory.
+const INITS: [&str; 5] = ["/etc", "/root", "/tmp", "/usr", "/var"];
 
 const KERNEL_OPTIONS: [&str; 3] = [
     // For the log that explains a failure.
@@ -111,7 +109,13 @@ const KERNEL_OPTIONS: [&str; 3] = [
     "spectre_v2=off",
 ];
 
-fn command(request: &Request<'_>, programs: &Path, image: &Image, shared: &[PathBuf]) -> Command {
+fn command(
+    request: &Request<'_>,
+    programs: &Path,
+    image: &Image,
+    shared: &[PathBuf],
+    exchange: &Exchange,
+) -> Command {
     let mut command = process::command(&programs.join("virtme-run").to_string_lossy());
     command
         .arg("--kimg")
@@ -121,13 +125,13 @@ fn command(request: &Request<'_>, programs: &Path, image: &Image, shared: &[Path
         // microvm and virtiofs want KVM and a daemon; KVM is not to be had everywhere.
         .args(["--disable-kvm", "--disable-microvm", "--force-9p"])
         .args(KERNEL_OPTIONS.iter().flat_map(|option| ["--kopt", option]));
-    for dir in OVERLAID {
+    for dir in INITS {
         command.args(["--overlay-rwdir", dir]);
     }
-    for dir in shared {
+    for dir in shared.iter().map(PathBuf::as_path).chain([exchange.dir()]) {
         command.arg("--rwdir").arg(dir);
     }
-    command.arg("--rodir").arg(format!("{}=/usr", guest::SECOND_USR));
+    command.arg("--rodir").arg(format!("{}=/", guest::HOST));
     command
 }
 

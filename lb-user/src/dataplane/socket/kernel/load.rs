@@ -15,16 +15,19 @@ use lb_common::{
     Endpoint,
     socket::{Backend, LAYOUT_VERSION, MAX_BACKENDS, MAX_SERVICES, Service, Set, Settings, Track},
 };
+use rustix::io::Errno;
 
 use crate::dataplane::{DataplaneError, socket::hook::Hook};
 
 /// The programs, compiled by the build script.
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbctl-socket"));
+static PROGRAMS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbctl-socket"));
+/// The same, with a log. Its code needs CAP_PERFMON before Linux 6.16.
+static PROGRAMS_WITH_LOG: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbctl-socket-told"));
 
 /// What the kernel programs log, through aya-log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BpfLog {
-    /// Nothing: the verifier removes the calls.
+    /// Nothing: the programs have no code for it.
     #[default]
     Off,
     /// Every decision.
@@ -132,7 +135,7 @@ pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
         Ok(ebpf) => ebpf,
         Err(first) => {
             tracing::debug!(error = &first as &dyn std::error::Error, "loading without bpf_set_retval");
-            load_object(pins, log, false).map_err(refine)?
+            load_object(pins, log, false).map_err(|error| refine(error, log))?
         }
     };
     for hook in Hook::ALL {
@@ -159,20 +162,17 @@ enum LoadError {
 }
 
 fn load_object(pins: &Pins, log: BpfLog, set_retval: bool) -> Result<Ebpf, LoadError> {
-    let level: u8 = match log {
-        BpfLog::Off => 0,
-        BpfLog::Debug => 4,
+    let object = match log {
+        BpfLog::Off => PROGRAMS,
+        BpfLog::Debug => PROGRAMS_WITH_LOG,
     };
     let set_retval = u8::from(set_retval);
     let mut loader = EbpfLoader::new();
-    loader
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .override_global("HAS_SET_RETVAL", &set_retval, true)
-        .override_global(aya_log::LEVEL, &level, true);
+    loader.verifier_log_level(VerifierLogLevel::STATS).override_global("HAS_SET_RETVAL", &set_retval, true);
     for shape in &SHAPES {
         loader.map_pin_path(shape.name, pins.map(shape.name));
     }
-    let mut ebpf = loader.load(OBJECT)?;
+    let mut ebpf = loader.load(object)?;
     for hook in Hook::ALL {
         load_program(&mut ebpf, hook).map_err(|error| match error {
             Some(error) => LoadError::Program(hook, error),
@@ -207,14 +207,19 @@ fn pin_program(ebpf: &mut Ebpf, pins: &Pins, hook: Hook) -> Result<(), Dataplane
 }
 
 /// Tells a missing feature and a missing capability from other failures.
-fn refine(error: LoadError) -> DataplaneError {
-    match io_cause(&error).map(io::Error::kind) {
-        Some(io::ErrorKind::Unsupported) => DataplaneError::Missing {
+fn refine(error: LoadError, log: BpfLog) -> DataplaneError {
+    match (io_cause(&error).and_then(Errno::from_io_error), &error) {
+        (Some(Errno::NOSYS | Errno::OPNOTSUPP), _) => DataplaneError::Missing {
             what: "this kernel has no bpf(2)".to_owned(),
             remedy: "use a kernel with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF, or dataplane: ipvs"
                 .to_owned(),
         },
-        Some(io::ErrorKind::PermissionDenied) => DataplaneError::Permission {
+        // So the verifier refuses a program.
+        (Some(Errno::ACCESS), LoadError::Program(..)) if log == BpfLog::Debug => DataplaneError::Permission {
+            operation: "load the kernel programs with their log".to_owned(),
+            capability: "CAP_PERFMON (before Linux 6.16)",
+        },
+        (Some(Errno::PERM), _) | (Some(Errno::ACCESS), LoadError::Object(_)) => DataplaneError::Permission {
             operation: "load the kernel programs".to_owned(),
             capability: "CAP_BPF (or, before Linux 5.11, a larger RLIMIT_MEMLOCK)",
         },
@@ -239,14 +244,16 @@ fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::
 #[cfg(test)]
 mod tests {
     use aya::sys::SyscallError;
-    use rustix::io::Errno;
 
     use super::*;
 
+    fn syscall(errno: Errno) -> SyscallError {
+        SyscallError { call: "bpf", io_error: io::Error::from_raw_os_error(errno.raw_os_error()) }
+    }
+
     fn refused(errno: Errno) -> DataplaneError {
-        let io_error = io::Error::from_raw_os_error(errno.raw_os_error());
-        let error = SyscallError { call: "bpf_map_create", io_error };
-        refine(LoadError::Object(EbpfError::MapError(MapError::SyscallError(error))))
+        let error = EbpfError::MapError(MapError::SyscallError(syscall(errno)));
+        refine(LoadError::Object(error), BpfLog::Off)
     }
 
     #[test]
@@ -259,10 +266,25 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_capability() {
-        let error = refused(Errno::PERM);
+        for errno in [Errno::PERM, Errno::ACCESS] {
+            let error = refused(errno);
+            assert!(
+                matches!(error, DataplaneError::Permission { capability, .. } if capability.contains("CAP_BPF"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_log_that_the_verifier_refuses_names_the_capability() {
+        let refused = || {
+            let error = ProgramError::SyscallError(syscall(Errno::ACCESS));
+            LoadError::Program(Hook::Connect4, error)
+        };
+        let error = refine(refused(), BpfLog::Debug);
         assert!(
-            matches!(error, DataplaneError::Permission { capability, .. } if capability.contains("CAP_BPF"))
+            matches!(error, DataplaneError::Permission { capability, .. } if capability.contains("CAP_PERFMON"))
         );
+        assert!(matches!(refine(refused(), BpfLog::Off), DataplaneError::Failed { .. }));
     }
 
     #[test]

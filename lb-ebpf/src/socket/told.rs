@@ -1,0 +1,14 @@
+//! As `main.rs`, with each decision told through aya-log.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+macro_rules! tell {
+    ($($words:expr),*) => { aya_log_ebpf::debug!($($words),*) };
+}
+
+mod count;
+mod maps;
+mod programs;
+mod track;
+mod translate;
