@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    net::{IpAddr, SocketAddr, TcpStream},
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -17,7 +17,13 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use crate::fixture::{Lab, MASTER, MASTER6, NODE, NODE6, Netns, ip};
 
 fn table(scope: Scope, vips: &[&str]) -> Table {
-    Table { scope, vips: vips.iter().map(|vip| vip.parse().unwrap()).collect() }
+    Table { scope, vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(), refused: BTreeSet::new() }
+}
+
+/// A table of which these VIPs are served by nobody.
+fn refusing(mut table: Table, refused: &[&str]) -> Table {
+    table.refused = refused.iter().map(|vip| vip.parse().unwrap()).collect();
+    table
 }
 
 const BOTH: [&str; 3] = ["10.103.97.2:6443", "10.103.97.3:443", "[fd00::2]:6443"];
@@ -28,19 +34,31 @@ fn listed(netns: &Netns, command: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// The rule that refuses connects to what nobody serves, in a chain of this hook and priority.
+fn refusing_chain(hook: &str, priority: &str, family: &str) -> String {
+    format!(
+        "chain {hook} {{\ntype filter hook {hook} priority {priority}; policy accept;\n\
+         tcp flags syn / syn,ack {family} daddr . tcp dport @refused reject with tcp reset \
+         comment \"lbctl: no backend serves\"\n}}\n"
+    )
+}
+
 #[test]
 fn nft_shows_the_rules_of_scope_node() {
     let node = Netns::new("node");
-    node.run(|| nft::replace(&table(Scope::Node, &BOTH))).unwrap();
-    for (family, key, elements, address) in [
-        ("ip", "ipv4_addr", "10.103.97.2 . 6443,\n10.103.97.3 . 443", "ip"),
-        ("ip6", "ipv6_addr", "fd00::2 . 6443", "ip6"),
+    node.run(|| nft::replace(&refusing(table(Scope::Node, &BOTH), &BOTH[1..2]))).unwrap();
+    for (family, key, vips, refused) in [
+        ("ip", "ipv4_addr", "10.103.97.2 . 6443,\n10.103.97.3 . 443", "elements = { 10.103.97.3 . 443 }\n"),
+        ("ip6", "ipv6_addr", "fd00::2 . 6443", ""),
     ] {
+        let (input, output) =
+            (refusing_chain("input", "filter", family), refusing_chain("output", "mangle", family));
         let expected = format!(
-            "table {family} lbctl {{\nset vips {{\ntype {key} . inet_service\nelements = {{ {elements} }}\n}}\n\
+            "table {family} lbctl {{\nset vips {{\ntype {key} . inet_service\nelements = {{ {vips} }}\n}}\n\
+             set refused {{\ntype {key} . inet_service\n{refused}}}\n\
              chain postrouting {{\ntype nat hook postrouting priority srcnat; policy accept;\n\
-             meta l4proto tcp ct original {address} daddr . ct original proto-dst @vips oifname != \"lo\" \
-             masquerade comment \"lbctl: answers come back through this node\"\n}}\n}}"
+             meta l4proto tcp ct original {family} daddr . ct original proto-dst @vips oifname != \"lo\" \
+             masquerade comment \"lbctl: answers come back through this node\"\n}}\n{input}{output}}}"
         );
         assert_eq!(listed(&node, &format!("nft list table {family} lbctl")), expected);
     }
@@ -53,11 +71,13 @@ fn nft_shows_the_rules_of_scope_host() {
     for (family, key, element) in
         [("ip", "ipv4_addr", "10.103.97.2 . 6443"), ("ip6", "ipv6_addr", "fd00::2 . 6443")]
     {
+        let output = refusing_chain("output", "mangle", family);
         let expected = format!(
             "table {family} lbctl {{\nset vips {{\ntype {key} . inet_service\nelements = {{ {element} }}\n}}\n\
+             set refused {{\ntype {key} . inet_service\n}}\n\
              chain input {{\ntype filter hook input priority filter; policy accept;\n\
              {family} daddr . tcp dport @vips iifname != \"lo\" reject with tcp reset \
-             comment \"lbctl: the VIPs serve this host only\"\n}}\n}}"
+             comment \"lbctl: the VIPs serve this host only\"\n}}\n{output}}}"
         );
         assert_eq!(listed(&node, &format!("nft list table {family} lbctl")), expected);
     }
@@ -74,6 +94,8 @@ fn what_was_written_is_observed_until_it_is_removed() {
             table(Scope::Host, &BOTH),
             table(Scope::Host, &["[fd00::2]:6443"]),
             table(Scope::Node, &["10.103.97.9:1"]),
+            refusing(table(Scope::Node, &BOTH), &BOTH[1..]),
+            refusing(table(Scope::Host, &BOTH), &BOTH[..1]),
         ] {
             nft::replace(&table).unwrap();
             assert_eq!(nft::observe().unwrap().as_ref(), Some(&table));
@@ -93,7 +115,8 @@ fn thousands_of_vips_fit() {
     let node = Netns::new("node");
     let vips =
         |n: u16| [SocketAddr::from(([10, 1, 1, 1], n)), SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 1], n))];
-    let many = Table { scope: Scope::Node, vips: (1..=3000).flat_map(vips).collect() };
+    let many =
+        Table { scope: Scope::Node, vips: (1..=3000).flat_map(vips).collect(), refused: BTreeSet::new() };
     node.run(|| nft::replace(&many).unwrap());
     assert_eq!(node.run(|| nft::observe().unwrap()), Some(many));
 }
@@ -131,6 +154,9 @@ fn whatever_others_change_in_it_is_noticed_and_mended() {
         (Scope::Node, "nft flush set ip lbctl vips"),
         (Scope::Node, "nft delete element ip lbctl vips '{ 10.103.97.3 . 443 }'"),
         (Scope::Node, "nft add element ip6 lbctl vips '{ fd00::3 . 1 }'"),
+        (Scope::Node, "nft flush chain ip lbctl output"),
+        (Scope::Host, "nft flush chain ip6 lbctl output"),
+        (Scope::Node, "nft add element ip lbctl refused '{ 10.103.97.3 . 443 }'"),
         (Scope::Node, "nft add chain ip lbctl mine"),
         (Scope::Node, "nft add chain ip lbctl postrouting '{ policy drop; }'"),
         (Scope::Node, "nft add table ip lbctl '{ flags dormant; }'"),
@@ -284,5 +310,33 @@ fn with_scope_host_a_pod_is_refused_at_once_and_the_node_itself_is_not() {
             .connect(SocketAddr::new(ip(if vip.is_ipv4() { "10.244.77.1" } else { "fd44::1" }), 6443))
             .unwrap();
         lab.node.run(nft::remove).unwrap();
+    }
+}
+
+#[test]
+fn what_nobody_serves_is_refused_at_once_while_connections_that_are_there_go_on() {
+    let lab = Lab::new();
+    // Whatever gets past the rule is accepted, on the node itself.
+    let listener = lab.node.run(|| TcpListener::bind("[::]:6443")).unwrap();
+    for vip in ["10.103.97.2:6443", "[fd00::2]:6443"] {
+        let vip: SocketAddr = vip.parse().unwrap();
+        lab.node.run(|| route::set(vip.ip(), None)).unwrap();
+        let served = table(Scope::Node, &BOTH);
+        lab.node.run(|| nft::replace(&served)).unwrap();
+        for client in [&lab.node, &lab.pod] {
+            let mut held = client.connect(vip).unwrap();
+            let (mut accepted, _) = listener.accept().unwrap();
+            lab.node.run(|| nft::replace(&refusing(served.clone(), &BOTH))).unwrap();
+            let started = Instant::now();
+            assert_eq!(client.connect(vip).unwrap_err().kind(), io::ErrorKind::ConnectionRefused, "{vip}");
+            assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+            held.write_all(b"still here").unwrap();
+            let mut heard = [0; 10];
+            accepted.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"still here");
+            lab.node.run(|| nft::replace(&served)).unwrap();
+            client.connect(vip).unwrap();
+            listener.accept().unwrap();
+        }
     }
 }

@@ -27,7 +27,7 @@ fn program(node: &Netns, scope: Scope, state_dir: &Path) {
     }
     let vips: BTreeSet<SocketAddr> = VIPS.iter().map(|(vip, ..)| vip.parse().unwrap()).collect();
     node.run(|| {
-        nft::replace(&Table { scope, vips }).unwrap();
+        nft::replace(&Table { scope, vips, refused: BTreeSet::new() }).unwrap();
         for (sysctl, value) in sysctl::wanted(scope) {
             sysctl::set(state_dir, sysctl, value).unwrap();
         }

@@ -69,7 +69,8 @@ impl fmt::Display for Change {
             }
             Self::SetTable(table) => {
                 let vips: Vec<_> = table.vips.iter().map(ToString::to_string).collect();
-                write!(f, "set the nftables table of scope {} for {}", table.scope, vips.join(", "))
+                write!(f, "set the nftables table of scope {} for {}", table.scope, vips.join(", "))?;
+                table.refused.iter().try_for_each(|vip| write!(f, ", refuse {vip}"))
             }
             Self::AddService(vip, service) => write!(f, "add the service at {vip}: {service}"),
             Self::SetScheduling(vip, scheduling) => write!(f, "schedule {vip} by {scheduling}"),
@@ -101,8 +102,11 @@ pub fn diff(observed: &IpvsState, wanted: &IpvsState) -> Vec<Change> {
     let kept: BTreeSet<_> = wanted.services.keys().filter(|vip| !refused(vip)).copied().collect();
     let going: BTreeSet<_> =
         observed.services.keys().filter(|vip| !wanted.services.contains_key(vip)).copied().collect();
-    let table =
-        |vips: BTreeSet<SocketAddr>| wanted.table.as_ref().map(|table| Table { vips, ..table.clone() });
+    let table = |vips: BTreeSet<SocketAddr>| {
+        let table = wanted.table.as_ref()?;
+        let refused = table.refused.intersection(&vips).copied().collect();
+        Some(Table { scope: table.scope, vips, refused })
+    };
 
     let mut changes: Vec<_> =
         observed.foreign.iter().map(|(vip, service)| Change::Refuse(*vip, service.clone())).collect();

@@ -110,6 +110,22 @@ fn nothing_wanted_takes_everything_away() {
 }
 
 #[test]
+fn a_service_whose_last_backend_goes_is_refused_until_one_is_back() {
+    let nobody = DesiredService { serving: [].into(), ..simple(100) };
+    for (before, after, refused) in [(simple(100), nobody.clone(), true), (nobody, simple(100), false)] {
+        let changes = diff(&seen([before]), &wanted([after]));
+        assert!(
+            matches!(
+                &changes[..],
+                [Change::SetTable(table), Change::SetDestination(..) | Change::AddDestination(..)]
+                    if table.refused.contains(&at(100)) == refused
+            ),
+            "{changes:?}"
+        );
+    }
+}
+
+#[test]
 fn the_marks_of_a_damaged_table_are_enough_to_remove_it() {
     let damaged = IpvsState { marks: [at(100)].into(), ..IpvsState::default() };
     assert_eq!(diff(&damaged, &wanted([])), [Change::RemoveTable]);

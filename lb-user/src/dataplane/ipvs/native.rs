@@ -77,6 +77,11 @@ impl Destination {
 }
 
 impl Service {
+    /// Whether none of its destinations takes anybody.
+    pub fn refuses(&self) -> bool {
+        self.destinations.values().all(|destination| destination.weight == 0)
+    }
+
     /// As every dataplane tells it. The kernel has no place for a name.
     pub fn held(&self) -> HeldService {
         let weights = self.destinations.iter().filter(|(_, d)| d.weight > 0);
@@ -118,10 +123,11 @@ pub fn lower(desired: &DesiredState, scope: Scope, intake: Intake) -> IpvsState 
         return IpvsState::default();
     }
     let vips: BTreeSet<_> = services.keys().copied().collect();
+    let refused = services.iter().filter(|(_, service)| service.refuses()).map(|(vip, _)| *vip).collect();
     IpvsState {
         routes: vips.iter().map(|vip| (vip.ip(), None)).collect(),
         marks: vips.clone(),
-        table: Some(Table { scope, vips }),
+        table: Some(Table { scope, vips, refused }),
         sysctls: sysctl::wanted(scope),
         services,
         ..IpvsState::default()

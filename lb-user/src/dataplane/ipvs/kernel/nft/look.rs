@@ -7,7 +7,7 @@ use lb_core::model::Scope;
 use super::{
     attribute::{self, Attributes},
     kind,
-    plan::{Chain, Family, SET, TABLE, chain, rule},
+    plan::{Chain, Family, Set, TABLE, chains, rule},
     reply::Object,
     rule_userdata,
     transport::{Message, Nfnl},
@@ -21,7 +21,24 @@ pub(super) enum Found {
     /// There is one, but not as we make it.
     Damaged,
     /// As we make it.
-    Sound(Scope, BTreeSet<SocketAddr>),
+    Sound(Content),
+}
+
+/// What one family's table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) scope: Scope,
+    pub(super) vips: BTreeSet<SocketAddr>,
+    pub(super) refused: BTreeSet<SocketAddr>,
+}
+
+impl Content {
+    pub(super) fn of(&self, set: Set) -> &BTreeSet<SocketAddr> {
+        match set {
+            Set::Vips => &self.vips,
+            Set::Refused => &self.refused,
+        }
+    }
 }
 
 /// Looks at one family's table.
@@ -29,22 +46,41 @@ pub(super) fn look(nfnl: &mut Nfnl, family: Family) -> io::Result<Found> {
     // NFTA_TABLE_NAME.
     let table = nfnl.get(&question(family, kind::GET_TABLE, Attributes::default().text(1, TABLE)))?;
     let Some(table) = table else { return Ok(Found::Absent) };
-    if !is_table(&table) || !set_is_sound(nfnl, family)? {
-        return Ok(Found::Damaged);
-    }
-    let Some(vips) = elements(nfnl, family)? else { return Ok(Found::Damaged) };
-    for scope in [Scope::Node, Scope::Host] {
-        if chain_is_sound(nfnl, family, &chain(scope))? && rule_is_sound(nfnl, family, scope)? {
-            return Ok(Found::Sound(scope, vips));
+    let Some(scope) = scope(nfnl, family, &table)? else { return Ok(Found::Damaged) };
+    for set in Set::ALL {
+        if !set_is_sound(nfnl, family, set)? {
+            return Ok(Found::Damaged);
         }
     }
-    Ok(Found::Damaged)
+    let (vips, refused) = (elements(nfnl, family, Set::Vips)?, elements(nfnl, family, Set::Refused)?);
+    let (Some(vips), Some(refused)) = (vips, refused) else { return Ok(Found::Damaged) };
+    Ok(Found::Sound(Content { scope, vips, refused }))
 }
 
-/// The VIPs in one family's set; `None`: there is no set, or it holds what is no VIP.
-pub(super) fn elements(nfnl: &mut Nfnl, family: Family) -> io::Result<Option<BTreeSet<SocketAddr>>> {
+/// The scope whose chains are all there.
+fn scope(nfnl: &mut Nfnl, family: Family, table: &Object) -> io::Result<Option<Scope>> {
+    for scope in [Scope::Node, Scope::Host] {
+        let chains = chains(scope);
+        let mut is_sound = is_table(table, chains.len());
+        for chain in chains {
+            is_sound =
+                is_sound && chain_is_sound(nfnl, family, &chain)? && rule_is_sound(nfnl, family, &chain)?;
+        }
+        if is_sound {
+            return Ok(Some(scope));
+        }
+    }
+    Ok(None)
+}
+
+/// The VIPs in one of a family's sets; `None`: there is no set, or it holds what is no VIP.
+pub(super) fn elements(
+    nfnl: &mut Nfnl,
+    family: Family,
+    set: Set,
+) -> io::Result<Option<BTreeSet<SocketAddr>>> {
     // NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET.
-    let of_set = Attributes::default().text(1, TABLE).text(2, SET);
+    let of_set = Attributes::default().text(1, TABLE).text(2, set.name());
     let Some(parts) = nfnl.dump(&question(family, kind::GET_SET_ELEMENT, of_set))? else { return Ok(None) };
     // NFTA_SET_ELEM_LIST_ELEMENTS: NFTA_LIST_ELEM: NFTA_SET_ELEM_KEY: NFTA_DATA_VALUE.
     let lists = parts.iter().filter_map(|part| attribute::find(&part.attributes, 3));
@@ -54,14 +90,15 @@ pub(super) fn elements(nfnl: &mut Nfnl, family: Family) -> io::Result<Option<BTr
     Ok(keys.collect())
 }
 
-/// Not dormant (NFTA_TABLE_FLAGS), and with nothing but our set and our chain in it (NFTA_TABLE_USE).
-fn is_table(table: &Object) -> bool {
-    attribute::number(&table.attributes, 2) == Some(0) && attribute::number(&table.attributes, 3) == Some(2)
+/// Not dormant (NFTA_TABLE_FLAGS), and with nothing but our sets and our chains in it (NFTA_TABLE_USE).
+fn is_table(table: &Object, chains: usize) -> bool {
+    let number = |kind| attribute::number(&table.attributes, kind);
+    number(2) == Some(0) && number(3).is_some_and(|users| users as usize == Set::ALL.len() + chains)
 }
 
-fn set_is_sound(nfnl: &mut Nfnl, family: Family) -> io::Result<bool> {
+fn set_is_sound(nfnl: &mut Nfnl, family: Family, set: Set) -> io::Result<bool> {
     // NFTA_SET_TABLE, NFTA_SET_NAME.
-    let of_table = Attributes::default().text(1, TABLE).text(2, SET);
+    let of_table = Attributes::default().text(1, TABLE).text(2, set.name());
     let Some(set) = nfnl.get(&question(family, kind::GET_SET, of_table))? else { return Ok(false) };
     let number = |kind| attribute::number(&set.attributes, kind);
     // NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE, NFTA_SET_KEY_LEN.
@@ -86,8 +123,7 @@ fn chain_is_sound(nfnl: &mut Nfnl, family: Family, wanted: &Chain) -> io::Result
         && attribute::text(bytes, 7) == Some(wanted.kind))
 }
 
-fn rule_is_sound(nfnl: &mut Nfnl, family: Family, scope: Scope) -> io::Result<bool> {
-    let chain = chain(scope);
+fn rule_is_sound(nfnl: &mut Nfnl, family: Family, chain: &Chain) -> io::Result<bool> {
     // NFTA_RULE_TABLE, NFTA_RULE_CHAIN.
     let of_chain = Attributes::default().text(1, TABLE).text(2, chain.name);
     let rules = nfnl.dump(&question(family, kind::GET_RULE, of_chain))?.unwrap_or_default();
@@ -95,13 +131,13 @@ fn rule_is_sound(nfnl: &mut Nfnl, family: Family, scope: Scope) -> io::Result<bo
     // NFTA_RULE_EXPRESSIONS: NFTA_LIST_ELEM: NFTA_EXPR_NAME, NFTA_EXPR_DATA; NFTA_RULE_USERDATA.
     let expressions = attribute::find(&found.attributes, 4).unwrap_or_default();
     let found_expressions: Vec<_> = attribute::read(expressions).map(|(_, expression)| expression).collect();
-    let wanted = rule(family, scope);
+    let wanted = rule(family, chain.rule);
     Ok(found_expressions.len() == wanted.len()
         && wanted.iter().zip(found_expressions).all(|(wanted, found)| {
             attribute::text(found, 1) == Some(wanted.name)
                 && wanted.is_told_by(attribute::find(found, 2).unwrap_or_default())
         })
-        && attribute::find(&found.attributes, 7) == Some(&rule_userdata(chain.comment)))
+        && attribute::find(&found.attributes, 7) == Some(&rule_userdata(chain.rule.comment())))
 }
 
 fn question(family: Family, kind: u16, attributes: Attributes) -> Message {

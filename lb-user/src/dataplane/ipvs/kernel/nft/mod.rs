@@ -1,8 +1,8 @@
 //! Our nftables table, `lbctl`, in the families ip and ip6: made over netlink as one, so that a packet finds all of it
 //! or none.
 //!
-//! Its set holds the VIPs that are ours. That is what its rule matches, and also what tells our IPVS services, which
-//! cannot be marked, from others'. A family without a VIP has no table. A kernel that lacks nf_tables, and cannot
+//! Its set `vips` holds the VIPs that are ours. That is what its rules match, and also what tells our IPVS services,
+//! which cannot be marked, from others'. The set `refused` holds those that nobody serves. A family without a VIP has no table. A kernel that lacks nf_tables, and cannot
 //! load it, shows as [`io::ErrorKind::Unsupported`].
 
 mod attribute;
@@ -19,8 +19,8 @@ use rustix::io::Errno;
 
 use self::{
     attribute::Attributes,
-    look::Found,
-    plan::{Chain, Family, SET, TABLE},
+    look::{Content, Found},
+    plan::{Chain, Family, Set, TABLE},
     reply::Refusal,
     transport::{Message, Nfnl},
 };
@@ -52,6 +52,8 @@ pub struct Table {
     pub scope: Scope,
     /// The VIPs that are ours.
     pub vips: BTreeSet<SocketAddr>,
+    /// Those among them that nobody serves: connects are refused at once.
+    pub refused: BTreeSet<SocketAddr>,
 }
 
 /// What our tables say. `None`: there are none, or one is not complete or not as we make it, whoever changed it. A set
@@ -66,10 +68,13 @@ pub fn observe() -> io::Result<Option<Table>> {
         match look::look(&mut nfnl, family)? {
             Found::Absent => {}
             Found::Damaged => return Ok(None),
-            Found::Sound(scope, vips) => match &mut table {
+            Found::Sound(Content { scope, vips, refused }) => match &mut table {
                 Some(table) if table.scope != scope => return Ok(None),
-                Some(table) => table.vips.extend(vips),
-                None => table = Some(Table { scope, vips }),
+                Some(table) => {
+                    table.vips.extend(vips);
+                    table.refused.extend(refused);
+                }
+                None => table = Some(Table { scope, vips, refused }),
             },
         }
     }
@@ -88,24 +93,25 @@ pub fn observe() -> io::Result<Option<Table>> {
 pub fn replace(table: &Table) -> io::Result<()> {
     let mut outcome = Ok(());
     for family in Family::ALL {
-        let vips = table.vips.iter().copied().filter(|vip| family.has(vip)).collect::<BTreeSet<_>>();
-        outcome = outcome.and(replace_family(family, table.scope, &vips));
+        let own = |vips: &BTreeSet<SocketAddr>| vips.iter().copied().filter(|vip| family.has(vip)).collect();
+        let (vips, refused) = (own(&table.vips), own(&table.refused));
+        outcome = outcome.and(replace_family(family, &Content { scope: table.scope, vips, refused }));
     }
     outcome
 }
 
-fn replace_family(family: Family, scope: Scope, vips: &BTreeSet<SocketAddr>) -> io::Result<()> {
-    if vips.is_empty() {
+fn replace_family(family: Family, wanted: &Content) -> io::Result<()> {
+    if wanted.vips.is_empty() {
         return delete(family).map(drop);
     }
     match look::look(&mut Nfnl::open()?, family)? {
         // It may have been changed since the look: then it is made anew.
-        Found::Sound(found, held) if found == scope && adjust(family, &held, vips).is_ok() => Ok(()),
-        Found::Sound(..) | Found::Damaged | Found::Absent => make_anew(family, scope, vips),
+        Found::Sound(held) if held.scope == wanted.scope && adjust(family, &held, wanted).is_ok() => Ok(()),
+        Found::Sound(_) | Found::Damaged | Found::Absent => make_anew(family, wanted),
     }
 }
 
-/// The VIPs in our sets, even where the rest of a table is not as we make it. Without nf_tables there are none.
+/// The VIPs that are ours, even where the rest of a table is not as we make it. Without nf_tables there are none.
 ///
 /// # Errors
 /// When the kernel refuses or is silent.
@@ -114,7 +120,7 @@ pub fn owned() -> io::Result<BTreeSet<SocketAddr>> {
         let mut nfnl = Nfnl::open()?;
         let mut vips = BTreeSet::new();
         for family in Family::ALL {
-            vips.extend(look::elements(&mut nfnl, family)?.unwrap_or_default());
+            vips.extend(look::elements(&mut nfnl, family, Set::Vips)?.unwrap_or_default());
         }
         Ok(vips)
     };
@@ -163,34 +169,38 @@ fn delete(family: Family) -> io::Result<bool> {
 }
 
 /// Adds and deletes only what differs.
-fn adjust(family: Family, held: &BTreeSet<SocketAddr>, wanted: &BTreeSet<SocketAddr>) -> Result<(), Refusal> {
-    let parts = |vips: &BTreeSet<SocketAddr>, others: &BTreeSet<SocketAddr>, kind| {
-        let vips: Vec<_> = vips.difference(others).copied().collect();
-        vips.chunks(ELEMENTS).map(|part| elements(family, kind, part)).collect::<Vec<_>>()
-    };
-    let mut messages = parts(wanted, held, kind::NEW_SET_ELEMENT);
-    messages.extend(parts(held, wanted, kind::DELETE_SET_ELEMENT));
+fn adjust(family: Family, held: &Content, wanted: &Content) -> Result<(), Refusal> {
+    let mut messages = Vec::new();
+    for set in Set::ALL {
+        let (held, wanted) = (held.of(set), wanted.of(set));
+        let mut add = |kind, vips: &BTreeSet<SocketAddr>, others: &BTreeSet<SocketAddr>| {
+            let vips: Vec<_> = vips.difference(others).copied().collect();
+            messages.extend(vips.chunks(ELEMENTS).map(|part| elements(family, set, kind, part)));
+        };
+        add(kind::NEW_SET_ELEMENT, wanted, held);
+        add(kind::DELETE_SET_ELEMENT, held, wanted);
+    }
     if messages.is_empty() { Ok(()) } else { Nfnl::open()?.commit(&messages) }
 }
 
 /// The table is made before it is deleted so that it can be deleted whether it was there or not.
-fn make_anew(family: Family, scope: Scope, vips: &BTreeSet<SocketAddr>) -> io::Result<()> {
-    let chain = plan::chain(scope);
-    let mut steps =
-        vec!["make the table", "delete the table", "make the table", "make the set vips", "make the chain"];
+fn make_anew(family: Family, wanted: &Content) -> io::Result<()> {
     let mut messages = vec![
-        new_table(family),
-        delete_table(family),
-        new_table(family),
-        new_set(family),
-        new_chain(family, &chain),
+        ("make the table", new_table(family)),
+        ("delete the table", delete_table(family)),
+        ("make the table", new_table(family)),
     ];
-    for part in vips.iter().copied().collect::<Vec<_>>().chunks(ELEMENTS) {
-        steps.push("fill the set vips");
-        messages.push(elements(family, kind::NEW_SET_ELEMENT, part));
+    messages.extend(Set::ALL.map(|set| ("make a set", new_set(family, set))));
+    for set in Set::ALL {
+        let vips: Vec<_> = wanted.of(set).iter().copied().collect();
+        let parts = vips.chunks(ELEMENTS).map(|part| elements(family, set, kind::NEW_SET_ELEMENT, part));
+        messages.extend(parts.map(|part| ("fill a set", part)));
     }
-    steps.push("make the rule");
-    messages.push(new_rule(family, scope, &chain));
+    for chain in plan::chains(wanted.scope) {
+        messages.push(("make a chain", new_chain(family, &chain)));
+        messages.push(("make a rule", new_rule(family, &chain)));
+    }
+    let (steps, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
     Nfnl::open()?.commit(&messages).map_err(|refusal| explain(refusal, family, &steps))
 }
 
@@ -223,20 +233,21 @@ fn delete_table(family: Family) -> Message {
 }
 
 /// NFTA_SET_TABLE, NFTA_SET_NAME, NFTA_SET_FLAGS, NFTA_SET_KEY_TYPE, NFTA_SET_KEY_LEN, NFTA_SET_ID.
-fn new_set(family: Family) -> Message {
-    let named = Attributes::default().text(1, TABLE).text(2, SET).number(3, 0);
-    let attributes = named.number(4, family.key_type()).number(5, family.key_length()).number(10, 1);
+fn new_set(family: Family, set: Set) -> Message {
+    let named = Attributes::default().text(1, TABLE).text(2, set.name()).number(3, 0);
+    let id = set as u32 + 1;
+    let attributes = named.number(4, family.key_type()).number(5, family.key_length()).number(10, id);
     make(family, kind::NEW_SET, attributes)
 }
 
 /// NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS: NFTA_LIST_ELEM:
 /// NFTA_SET_ELEM_KEY: NFTA_DATA_VALUE. A set that is made in the same transaction is found by its name too.
-fn elements(family: Family, kind: u16, vips: &[SocketAddr]) -> Message {
+fn elements(family: Family, set: Set, kind: u16, vips: &[SocketAddr]) -> Message {
     let elements = vips.iter().fold(Attributes::default(), |elements, vip| {
         let key = Attributes::default().bytes(1, &family.key(vip));
         elements.nested(1, &Attributes::default().nested(1, &key))
     });
-    make(family, kind, Attributes::default().text(1, TABLE).text(2, SET).nested(3, &elements))
+    make(family, kind, Attributes::default().text(1, TABLE).text(2, set.name()).nested(3, &elements))
 }
 
 /// NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME, NFTA_CHAIN_HOOK: NFTA_HOOK_HOOKNUM, NFTA_HOOK_PRIORITY; NFTA_CHAIN_POLICY:
@@ -249,13 +260,14 @@ fn new_chain(family: Family, chain: &Chain) -> Message {
 
 /// NFTA_RULE_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS: NFTA_LIST_ELEM: NFTA_EXPR_NAME, NFTA_EXPR_DATA;
 /// NFTA_RULE_USERDATA.
-fn new_rule(family: Family, scope: Scope, chain: &Chain) -> Message {
-    let expressions = plan::rule(family, scope).iter().fold(Attributes::default(), |list, expression| {
-        let named = Attributes::default().text(1, expression.name);
-        list.nested(1, &named.nested(2, &expression.attributes))
-    });
+fn new_rule(family: Family, chain: &Chain) -> Message {
+    let expressions =
+        plan::rule(family, chain.rule).iter().fold(Attributes::default(), |list, expression| {
+            let named = Attributes::default().text(1, expression.name);
+            list.nested(1, &named.nested(2, &expression.attributes))
+        });
     let named = Attributes::default().text(1, TABLE).text(2, chain.name);
-    make(family, kind::NEW_RULE, named.nested(4, &expressions).bytes(7, &rule_userdata(chain.comment)))
+    make(family, kind::NEW_RULE, named.nested(4, &expressions).bytes(7, &rule_userdata(chain.rule.comment())))
 }
 
 /// A comment as nft(8) writes it: kind (NFTNL_UDATA_RULE_COMMENT), length, text with its NUL.

@@ -1,4 +1,4 @@
-//! What our table holds, as data: one set and one chain with one rule, for each family.
+//! What our table holds, as data: two sets, and chains with one rule each, for each family.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,8 +8,26 @@ use super::attribute::{self, Attributes};
 
 /// The table's name; no other has it, for the name is how it is known as ours.
 pub(super) const TABLE: &str = "lbctl";
-/// The set's name.
-pub(super) const SET: &str = "vips";
+
+/// The table's sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Set {
+    /// The VIPs that are ours.
+    Vips,
+    /// Those among them that nobody serves.
+    Refused,
+}
+
+impl Set {
+    pub(super) const ALL: [Self; 2] = [Self::Vips, Self::Refused];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Vips => "vips",
+            Self::Refused => "refused",
+        }
+    }
+}
 
 /// NFPROTO_IPV4 and NFPROTO_IPV6, include/uapi/linux/netfilter.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,29 +143,46 @@ pub(super) struct Chain {
     pub(super) hook: u32,
     /// enum nf_ip_hook_priorities, include/uapi/linux/netfilter_ipv4.h; the same numbers for IPv6.
     pub(super) priority: i32,
-    /// For the people who list it.
-    pub(super) comment: &'static str,
+    pub(super) rule: Rule,
 }
 
-/// The chain that a scope needs. `Node`: what others sent to a VIP leaves with this node's address, so that the answer
-/// comes back through it. `Host`: what others send to a VIP is refused at once, before IPVS (priority 99 and 98 on the
-/// same hook, net/netfilter/ipvs/ip_vs_core.c) sends it to backends that would answer past this node.
-pub(super) fn chain(scope: Scope) -> Chain {
+/// What the one rule of a chain does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// What others sent to a VIP leaves with this node's address, so that the answer comes back through it.
+    Masquerade,
+    /// What others send to a VIP is refused at once, before IPVS (priority 99 and 98 on the same hook,
+    /// net/netfilter/ipvs/ip_vs_core.c) sends it to backends that would answer past this node.
+    HostOnly,
+    /// Who begins a connection to a VIP that nobody serves is refused at once. IPVS, which comes later, would send an
+    /// ICMP error instead, which a socket of this node does not take while it is in connect() (tcp_v4_err,
+    /// net/ipv4/tcp_ipv4.c): it would try again after a second. Others' errors are bounded to one in a second (icmp(7)).
+    Refuse,
+}
+
+impl Rule {
+    /// For the people who list it.
+    pub(super) fn comment(self) -> &'static str {
+        match self {
+            Self::Masquerade => "lbctl: answers come back through this node",
+            Self::HostOnly => "lbctl: the VIPs serve this host only",
+            Self::Refuse => "lbctl: no backend serves",
+        }
+    }
+}
+
+/// The chains that a scope needs.
+pub(super) fn chains(scope: Scope) -> Vec<Chain> {
+    let input = |rule| Chain { name: "input", kind: "filter", hook: 1, priority: 0, rule };
+    // NF_IP_PRI_MANGLE: before IPVS, which has -99 and -98 on this hook.
+    let output = Chain { name: "output", kind: "filter", hook: 3, priority: -150, rule: Rule::Refuse };
     match scope {
-        Scope::Node => Chain {
-            name: "postrouting",
-            kind: "nat",
-            hook: 4,
-            priority: 100,
-            comment: "lbctl: answers come back through this node",
-        },
-        Scope::Host => Chain {
-            name: "input",
-            kind: "filter",
-            hook: 1,
-            priority: 0,
-            comment: "lbctl: the VIPs serve this host only",
-        },
+        Scope::Node => {
+            let rule = Rule::Masquerade;
+            let out = Chain { name: "postrouting", kind: "nat", hook: 4, priority: 100, rule };
+            vec![out, input(Rule::Refuse), output]
+        }
+        Scope::Host => vec![input(Rule::HostOnly), output],
     }
 }
 
@@ -170,28 +205,38 @@ impl Expression {
     }
 }
 
-/// The rule in the chain that a scope needs. As nft(8) shows it, for IPv4:
-/// `meta l4proto tcp ct original ip daddr . ct original proto-dst @vips oifname != "lo" masquerade` and
-/// `meta l4proto tcp ip daddr . tcp dport @vips iifname != "lo" reject with tcp reset`.
-pub(super) fn rule(family: Family, scope: Scope) -> Vec<Expression> {
+/// A rule. As nft(8) shows them, for IPv4:
+/// `meta l4proto tcp ct original ip daddr . ct original proto-dst @vips oifname != "lo" masquerade`,
+/// `meta l4proto tcp ip daddr . tcp dport @vips iifname != "lo" reject with tcp reset` and
+/// `tcp flags syn / syn,ack ip daddr . tcp dport @refused reject with tcp reset`.
+pub(super) fn rule(family: Family, rule: Rule) -> Vec<Expression> {
     let second = family.port_register();
-    let mut rule = tcp().to_vec();
-    match scope {
-        Scope::Node => {
-            rule.extend([ct(family.ct_address(), 1), ct(CT_PROTO_DST, second), lookup()]);
-            rule.extend(not_loopback(META_OIFNAME));
-            rule.push(Expression { name: "masq", attributes: Attributes::default() });
+    let destination = || {
+        let address = payload(1, NETWORK_HEADER, family.header_address(), family.address_length());
+        [address, payload(second, TRANSPORT_HEADER, 2, 2)]
+    };
+    // NFTA_REJECT_TYPE: NFT_REJECT_TCP_RST.
+    let reset = || Expression { name: "reject", attributes: Attributes::default().number(1, 1) };
+    let mut expressions = tcp().to_vec();
+    match rule {
+        Rule::Masquerade => {
+            expressions.extend([ct(family.ct_address(), 1), ct(CT_PROTO_DST, second), lookup(Set::Vips)]);
+            expressions.extend(not_loopback(META_OIFNAME));
+            expressions.push(Expression { name: "masq", attributes: Attributes::default() });
         }
-        Scope::Host => {
-            let address = payload(1, NETWORK_HEADER, family.header_address(), family.address_length());
-            rule.extend([address, payload(second, TRANSPORT_HEADER, 2, 2), lookup()]);
-            rule.extend(not_loopback(META_IIFNAME));
-            // NFTA_REJECT_TYPE: NFT_REJECT_TCP_RST.
-            let reset = Attributes::default().number(1, 1);
-            rule.push(Expression { name: "reject", attributes: reset });
+        Rule::HostOnly => {
+            expressions.extend(destination());
+            expressions.push(lookup(Set::Vips));
+            expressions.extend(not_loopback(META_IIFNAME));
+            expressions.push(reset());
+        }
+        Rule::Refuse => {
+            expressions.extend(begins());
+            expressions.extend(destination());
+            expressions.extend([lookup(Set::Refused), reset()]);
         }
     }
-    rule
+    expressions
 }
 
 /// enum nft_ct_keys, enum nft_meta_keys, enum nft_payload_bases.
@@ -209,6 +254,18 @@ const CMP_NEQ: u32 = 1;
 
 fn tcp() -> [Expression; 2] {
     [meta(META_L4PROTO), compare(CMP_EQ, &[TCP])]
+}
+
+/// A SYN without an ACK, in byte 13 of the header, RFC 9293. NFTA_BITWISE_SREG, NFTA_BITWISE_DREG, NFTA_BITWISE_LEN,
+/// NFTA_BITWISE_MASK and NFTA_BITWISE_XOR with NFTA_DATA_VALUE in them.
+fn begins() -> [Expression; 3] {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let value = |byte: u8| Attributes::default().bytes(1, &[byte]);
+    let both = Attributes::default().number(1, 1).number(2, 1).number(3, 1);
+    let attributes = both.bytes(4, value(SYN | ACK).as_bytes()).bytes(5, value(0).as_bytes());
+    let masked = Expression { name: "bitwise", attributes };
+    [payload(1, TRANSPORT_HEADER, 13, 1), masked, compare(CMP_EQ, &[SYN])]
 }
 
 /// Names of interfaces are compared with all of their IFNAMSIZ bytes.
@@ -243,8 +300,8 @@ fn compare(operator: u32, data: &[u8]) -> Expression {
 }
 
 /// NFTA_LOOKUP_SET, NFTA_LOOKUP_SREG.
-fn lookup() -> Expression {
-    Expression { name: "lookup", attributes: Attributes::default().text(1, SET).number(2, 1) }
+fn lookup(set: Set) -> Expression {
+    Expression { name: "lookup", attributes: Attributes::default().text(1, set.name()).number(2, 1) }
 }
 
 #[cfg(test)]
@@ -265,12 +322,12 @@ mod tests {
 
     #[test]
     fn an_expression_is_told_with_defaults_but_not_with_differences() {
-        let told = |told: Attributes| lookup().is_told_by(told.as_bytes());
-        let base = || Attributes::default().text(1, SET).number(2, 1);
+        let told = |told: Attributes| lookup(Set::Vips).is_told_by(told.as_bytes());
+        let base = || Attributes::default().text(1, "vips").number(2, 1);
         assert!(told(base()));
         assert!(told(base().number(5, 0)), "the flags that a kernel adds");
         assert!(!told(base().number(5, 1)), "inverted");
-        assert!(!told(Attributes::default().text(1, SET)), "without the register");
+        assert!(!told(Attributes::default().text(1, "vips")), "without the register");
         assert!(!told(Attributes::default().text(1, "other").number(2, 1)));
     }
 }
