@@ -14,6 +14,7 @@ mod parity {
     mod faults;
     mod foreign;
     mod kernel;
+    mod log;
     mod operator;
     mod pods;
     mod restart;
@@ -54,7 +55,7 @@ mod parity {
         };
     }
 
-    dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } }
+    dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } }
     dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } }
     scenarios! { both: Dataplane::Unsaid; auto { prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

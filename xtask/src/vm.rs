@@ -32,10 +32,10 @@ const MACHINE_FAILED: u8 = 125;
 
 /// Run a command as root in a virtual machine with one of Debian's kernels.
 ///
-/// The machine has the host's files, by software emulation a tenth of its speed, no network but its loopback, and ends with the
-/// command. The current folder, the workspace and its target directory are the host's own, writable; /tmp, /run and
-/// what is written elsewhere are the machine's. Kernels are fetched once, into ~/.cache/lbctl/vm (or below
-/// XDG_CACHE_HOME); remove them there to get newer ones.
+/// The machine has the host's files, by software emulation a tenth of its speed, no network but its loopback, and ends
+/// with the command. The current folder, the workspace and its target directory are the host's own, writable; what the
+/// host changes in them meanwhile may be missed. /tmp, /run and what is written elsewhere are the machine's. Kernels are
+/// fetched once, into ~/.cache/lbctl/vm (or below XDG_CACHE_HOME); remove them there to get newer ones.
 ///
 /// The exit code is the command's; 124 when the time is up, 125 when it is the machine that fails.
 #[derive(clap::Args)]
