@@ -119,8 +119,9 @@ pub(crate) fn search_path() -> Result<(String, String)> {
 
 /// Some folders cannot be the host's own inside, because the machine needs them for itself.
 fn check_folder(folder: &Path) -> Result<()> {
-    let taken = ["/tmp", "/run", "/proc", "/sys", "/dev"];
-    if folder == Path::new("/") || taken.iter().any(|dir| folder.starts_with(dir)) {
+    let taken = ["/run", "/proc", "/sys", "/dev"];
+    let is_root = ["/", "/tmp"].iter().any(|dir| folder == Path::new(dir));
+    if is_root || taken.iter().any(|dir| folder.starts_with(dir)) {
         bail!(
             "failed to share {} with a virtual machine, which has its own; hint: start from another folder, \
              such as {}",
@@ -213,11 +214,11 @@ mod tests {
 
     #[test]
     fn a_folder_that_the_machine_needs_for_itself_is_refused_with_another_one() {
-        for wrong in ["/", "/tmp", "/tmp/x", "/run/user/0"] {
+        for wrong in ["/", "/tmp", "/run/user/0"] {
             let error = check_folder(Path::new(wrong)).unwrap_err().to_string();
             assert!(error.contains("hint: start from another folder"), "{error}");
         }
-        for good in ["/home/x", "/tmpfs", "/root"] {
+        for good in ["/home/x", "/tmp/x", "/root"] {
             assert!(check_folder(Path::new(good)).is_ok(), "{good}");
         }
     }

@@ -91,6 +91,8 @@ fn root(job: &Job<'_>) -> String {
     for Share { tag, dir } in job.shares {
         let (from, to) = (shown(dir.as_os_str()), quoted(&format!("{ROOT}{}", dir.display())));
         lines.push(format!("umount {from}"));
+        // Below /tmp it is not there yet.
+        lines.push(format!("mkdir -p {to}"));
         lines.push(format!("mount -t 9p -o {OPTIONS} {tag} {to}"));
     }
     lines.join("\n")
