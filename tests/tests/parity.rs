@@ -57,5 +57,5 @@ mod parity {
 
     dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } }
     dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } }
-    scenarios! { both: Dataplane::Unsaid; auto { prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
+    scenarios! { both: Dataplane::Unsaid; auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

@@ -1,9 +1,11 @@
 //! Which dataplane an agent takes that is told none.
 
+use std::fs;
 use std::path::Path;
 
 use lb_tests::Lab;
 use lb_tests::binaries;
+use lb_tests::command::run;
 use lb_tests::lab::VIP;
 use lb_tests::wait::eventually;
 use serde_json::Value;
@@ -51,6 +53,53 @@ pub fn takes_ipvs_without_cgroup2(setup: Setup) {
     assert!(why.contains("socket") && why.contains("cgroup"), "{dataplane}");
     await_connect(&lab, VIP, "the service is reached", SOON);
     assert_eq!(requests(lab.node(), VIP, "v4", 4).ok(), 4);
+}
+
+/// The kernel has no IPVS and loads none: exit code 4, and the remedy names the module and `auto`.
+pub fn exits_4_without_ipvs(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.builder().masters(1).build_or_skip().unwrap() else { return };
+    let _without = WithoutIpvs::new();
+    lab.agent_config(|config| config["dataplane"] = "ipvs".into()).unwrap();
+    let refused = lab.lbctl(&["run"]).unwrap();
+    assert_eq!(refused.code(), 4, "{}", refused.stderr);
+    assert!(refused.stderr.contains("modprobe ip_vs"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("dataplane to auto"), "{}", refused.stderr);
+    let loaded = fs::read_to_string("/proc/modules").unwrap();
+    assert!(!loaded.contains("ip_vs"), "{loaded}");
+}
+
+/// Takes IPVS away from the kernel, which gets it back when this is dropped and somebody asks for it.
+struct WithoutIpvs {
+    modprobe: String,
+}
+
+/// What the kernel runs to load a module, Documentation/admin-guide/sysctl/kernel.rst.
+const MODPROBE: &str = "/proc/sys/kernel/modprobe";
+
+impl WithoutIpvs {
+    fn new() -> Self {
+        let modprobe = fs::read_to_string(MODPROBE).unwrap();
+        fs::write(MODPROBE, "/bin/false").unwrap();
+        let own = Self { modprobe };
+        let unload =
+            "for module in $(awk '/^ip_vs_/ { print $1 }' /proc/modules) ip_vs; do rmmod $module; done";
+        // Namespaces that were just deleted use it a moment longer.
+        eventually(SOON, "IPVS is unloaded", || {
+            // What rmmod says of a module that is not loaded does not matter.
+            let _ = run(&["sh", "-c", unload]);
+            let loaded = fs::read_to_string("/proc/modules").unwrap();
+            if loaded.contains("ip_vs") { Err(loaded) } else { Ok(()) }
+        })
+        .unwrap();
+        own
+    }
+}
+
+impl Drop for WithoutIpvs {
+    fn drop(&mut self) {
+        fs::write(MODPROBE, self.modprobe.trim()).unwrap();
+    }
 }
 
 fn status_of(lab: &Lab) -> Result<Value, String> {
