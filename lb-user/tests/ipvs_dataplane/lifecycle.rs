@@ -1,6 +1,10 @@
 //! What outlives the agent, and what goes with it.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use lb_core::model::{Policy, Scope};
 use lb_user::dataplane::{Plane as _, ipvs::IpvsDataplane};
@@ -93,7 +97,9 @@ fn one_that_is_left_takes_nobody_while_its_connections_go_on() {
     let (stream, name) = lab.node.connect(VIP).unwrap();
     lab.node.run(|| plane.quiesce()).unwrap();
     for _ in 0..2 {
+        let started = Instant::now();
         assert_eq!(lab.node.dial(VIP).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
         let counters = lab.node.run(|| plane.counters()).unwrap();
         assert_eq!(counters.values().map(|counted| counted.active).sum::<u64>(), 1);
         assert_eq!(lab.reconcile(&mut plane, &state).unwrap(), 0, "nor does it after the next comparison");

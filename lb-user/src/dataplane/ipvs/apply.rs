@@ -116,7 +116,10 @@ pub fn close_intake(plane: &mut IpvsDataplane) -> Result<(), DataplaneError> {
             }
         }
     }
-    Ok(())
+    plane.surroundings = None;
+    let Some(mut table) = nft::observe().map_err(nft_failed("read"))? else { return Ok(()) };
+    table.refused = table.vips.clone();
+    nft::replace(&table).map_err(nft_failed("replace"))
 }
 
 fn destination_failed(
