@@ -119,7 +119,7 @@ impl Agent {
     }
 
     async fn next(&mut self) -> Wake {
-        let once = self.once.as_ref().map(Progress::deadline);
+        let once = self.once.as_ref().map(Progress::due);
         let deadline = [self.controller.deadline(), once].into_iter().flatten().min();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + IDLE);
         let inputs = &mut self.inputs;
