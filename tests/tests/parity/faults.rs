@@ -16,7 +16,7 @@ use crate::common::quiet::{alone, beside_others};
 /// From a SIGKILL to the last failure and the end of the last held connection.
 const CRASH_BOUND: Duration = Duration::from_millis(100);
 /// How soon a connect fails for which there is nobody.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// From the start of a master to the first connect that succeeds, beside the probes.
 const BACK: Duration = Duration::from_millis(200);
 

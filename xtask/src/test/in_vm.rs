@@ -60,7 +60,9 @@ const SLOWNESS: &str = "5";
 /// A machine that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(20 * 60);
 const MEMORY: &str = "4G";
-const CPUS: u8 = 2;
+/// With two, a machine was seen to hang, one processor in asm_exc_int3 for ever (qemu 7.2): probably a breakpoint that the
+/// other had patched into the kernel and away again. With one this is not known to happen.
+const CPUS: u8 = 1;
 
 /// Runs a suite to its end, handing what the tests print to `listener`.
 ///
