@@ -63,7 +63,7 @@ mod tests {
             cgroup: Path::new("/cg"),
             pins: Path::new("/pins"),
             hooks: &hooks.iter().copied().collect(),
-            proof: Proof { connect4, connect6: true, netns_cookie: 1 },
+            proof: Proof { connect4, connect6: true, netns_cookie: 1, from_here: true },
             can_end_sockets,
             untracked: 0,
         })

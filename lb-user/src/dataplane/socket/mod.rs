@@ -21,7 +21,7 @@ use std::{
 use lb_core::{
     control::Pair,
     desired::DesiredState,
-    model::{DataplaneKind, Policy, Scope},
+    model::{DataplaneKind, Scope},
 };
 
 pub use hook::Hook;
@@ -65,17 +65,6 @@ pub struct SocketDataplane {
     /// It takes no new connects any more.
     quiesced: bool,
     lock: Option<AgentLock>,
-}
-
-impl From<SocketService> for HeldService {
-    fn from(service: SocketService) -> Self {
-        let policy = match service.serving.policy {
-            Choice::Random => Policy::Random,
-            Choice::RoundRobin => Policy::RoundRobin,
-        };
-        let SocketService { name, serving, members } = service;
-        Self { name: Some(name), policy, weights: serving.weights, members }
-    }
 }
 
 /// What was pinned by another version may go once this one works.
@@ -176,6 +165,16 @@ impl SocketDataplane {
         Ok(proof)
     }
 
+    fn renew_proof(&mut self) -> Result<Proof, DataplaneError> {
+        match self.proof {
+            // From outside the cgroup a proof takes a process, too dear for every look.
+            Some(proof) if !proof.from_here => Ok(proof),
+            // Where it shows anything else than before, this process may have been moved.
+            Some(known) if kernel::prove_again(self.tables.maps())? == known => Ok(known),
+            _ => self.prove(),
+        }
+    }
+
     fn set_scope(&mut self, scope: Option<Scope>) -> Result<(), DataplaneError> {
         let cookie = match scope {
             Some(Scope::Node) => 0,
@@ -268,11 +267,7 @@ impl Dataplane for SocketDataplane {
     }
 
     fn inspect(&mut self) -> Result<Inspection, DataplaneError> {
-        let proof = match self.proof {
-            // From outside the cgroup a proof takes a process, too dear for every look.
-            Some(proof) if !kernel::lives_below(&self.options.cgroup) => proof,
-            _ => self.prove()?,
-        };
+        let proof = self.renew_proof()?;
         Ok(inspect::inspection(&inspect::Facts {
             cgroup: &self.options.cgroup,
             pins: Pins::new(&self.options.bpffs).base(),

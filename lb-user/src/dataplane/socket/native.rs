@@ -12,7 +12,7 @@ use lb_core::{
 };
 
 use super::hook::Hook;
-use crate::dataplane::Unsupported;
+use crate::dataplane::{HeldService, Unsupported};
 
 /// What the kernel holds, or should hold.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -52,6 +52,17 @@ pub enum Choice {
     Random,
     /// In turn.
     RoundRobin,
+}
+
+impl From<SocketService> for HeldService {
+    fn from(service: SocketService) -> Self {
+        let policy = match service.serving.policy {
+            Choice::Random => Policy::Random,
+            Choice::RoundRobin => Policy::RoundRobin,
+        };
+        let SocketService { name, serving, members } = service;
+        Self { name: Some(name), policy, weights: serving.weights, members }
+    }
 }
 
 /// One mutation.

@@ -11,5 +11,5 @@ mod sys;
 pub use links::Links;
 pub use load::{BpfLog, Loaded, Pins, load};
 pub use maps::KernelMaps;
-pub use proof::{Proof, answer_proof, lives_below, prove};
+pub use proof::{Proof, answer_proof, prove, prove_again};
 pub use remove::remove_pins;

@@ -30,6 +30,8 @@ pub struct Proof {
     pub connect6: bool,
     /// The cookie of our network namespace; only meaningful when one of the above holds.
     pub netns_cookie: u64,
+    /// This process lives in the cgroup or below it, and dialled itself.
+    pub from_here: bool,
 }
 
 /// The longest that the helper process may take: it makes two system calls.
@@ -37,17 +39,35 @@ const HELPER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Dials the proof address, from this process if it lives below `cgroup`, else from a child that moves there.
 pub fn prove(maps: &mut KernelMaps, cgroup: &Path) -> Result<Proof, DataplaneError> {
-    let address = proof_address();
-    let key = encode::endpoint(address);
-    let before = maps.settings();
-    maps.insert_vip(key, PROOF_SLOT)?;
-    let dialled = match lives_below(cgroup) {
+    let from_here = lives_below(cgroup);
+    prove_by(maps, from_here, |address| match from_here {
         true => {
             answer_proof(address);
             Ok(())
         }
         false => dial_from_child(address, cgroup),
-    };
+    })
+}
+
+/// Dials the proof address from this process, where an earlier proof showed that it lives below the cgroup: to look
+/// that up means to read the table of mounts, which is long on a node.
+pub fn prove_again(maps: &mut KernelMaps) -> Result<Proof, DataplaneError> {
+    prove_by(maps, true, |address| {
+        answer_proof(address);
+        Ok(())
+    })
+}
+
+fn prove_by(
+    maps: &mut KernelMaps,
+    from_here: bool,
+    dial: impl FnOnce(SocketAddr) -> Result<(), DataplaneError>,
+) -> Result<Proof, DataplaneError> {
+    let address = proof_address();
+    let key = encode::endpoint(address);
+    let before = maps.settings();
+    maps.insert_vip(key, PROOF_SLOT)?;
+    let dialled = dial(address);
     let after = maps.settings();
     remove_proof(maps, key)?;
     dialled?;
@@ -55,6 +75,7 @@ pub fn prove(maps: &mut KernelMaps, cgroup: &Path) -> Result<Proof, DataplaneErr
         connect4: after.proofs4 > before.proofs4,
         connect6: after.proofs6 > before.proofs6,
         netns_cookie: after.proof_cookie,
+        from_here,
     })
 }
 
@@ -105,7 +126,7 @@ impl IpAddrPair {
 
 /// Whether this process is in the cgroup or below it. The path in /proc/self/cgroup is relative to the root of the
 /// hierarchy as this process sees it, so the cgroup's directory must list it.
-pub fn lives_below(cgroup: &Path) -> bool {
+fn lives_below(cgroup: &Path) -> bool {
     let Ok(own) = crate::os::cgroup::own_directory() else {
         return false;
     };
