@@ -16,10 +16,7 @@ use lb_core::{
     state::State,
     view::TransitionView,
 };
-use tokio::{
-    sync::{broadcast, mpsc, watch},
-    time::sleep_until,
-};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
     AgentError, Ended,
@@ -36,7 +33,7 @@ use crate::{
     admin::{OperatorCall, Snapshot},
     cli::source::ConfigSource,
     dataplane::{self, DataplaneError, Opened, Reopened, socket::BpfLog},
-    os::lock::AgentLock,
+    os::{alarm::Alarm, lock::AgentLock},
     probe::ProbeEvent,
 };
 
@@ -72,6 +69,8 @@ pub(super) struct Inputs {
     pub(super) hosts_kept: watch::Receiver<Option<Kept>>,
     pub(super) state_kept: watch::Receiver<Option<Kept>>,
     pub(super) signals: Signals,
+    /// For the next deadline.
+    pub(super) alarm: Alarm,
 }
 
 /// Where effects go.
@@ -103,7 +102,7 @@ impl Agent {
             if let Some(ended) = self.once_ended() {
                 return ended;
             }
-            match self.next().await {
+            match self.next().await? {
                 Wake::Stop => {
                     tracing::info!("stopping; the kernel keeps the dataplane");
                     return Ok(Ended::Done);
@@ -118,13 +117,14 @@ impl Agent {
         }
     }
 
-    async fn next(&mut self) -> Wake {
+    async fn next(&mut self) -> Result<Wake, AgentError> {
         let once = self.once.as_ref().map(Progress::due);
         let deadline = [self.controller.deadline(), once].into_iter().flatten().min();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + IDLE);
         let inputs = &mut self.inputs;
+        inputs.alarm.reset(deadline).map_err(AgentError::system("set a timer"))?;
         let signals = &mut inputs.signals;
-        tokio::select! {
+        Ok(tokio::select! {
             biased;
             _ = signals.terminate.recv() => Wake::Stop,
             _ = signals.interrupt.recv() => Wake::Stop,
@@ -139,8 +139,8 @@ impl Agent {
             Some(addresses) = inputs.addresses.recv() => Wake::Event(Event::Addresses(addresses)),
             Ok(()) = inputs.hosts_kept.changed() => Wake::Kept,
             Ok(()) = inputs.state_kept.changed() => Wake::Kept,
-            () = sleep_until(deadline.into()) => Wake::Event(Event::Tick),
-        }
+            () = inputs.alarm.wait() => Wake::Event(Event::Tick),
+        })
     }
 
     fn now() -> Now {

@@ -30,6 +30,7 @@ use crate::{
     dataplane::{self, Opened},
     os::{
         addresses::{self, AddressError},
+        alarm::Alarm,
         hosts::watch as file_watch,
         lock::{self, AgentLock, LockError},
         state_file::StateFile,
@@ -92,6 +93,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         hosts_kept,
         state_kept,
         signals,
+        alarm: Alarm::at(now.instant).map_err(AgentError::system("make a timer"))?,
     };
     let mut agent = Agent {
         controller,

@@ -2,6 +2,7 @@
 //! home of `unsafe` and libc.
 
 pub mod addresses;
+pub mod alarm;
 pub mod bpffs;
 pub mod capability;
 pub mod cgroup;

@@ -44,6 +44,11 @@ pub(super) fn of_connect(error: &io::Error) -> Trouble {
     }
 }
 
+/// Of a timer that could not be made.
+pub(super) fn of_alarm(error: &io::Error) -> Trouble {
+    Trouble::Local(format!("failed to make a timer: {error}"))
+}
+
 /// Of a socket, or of TLS on it.
 pub(super) fn of_io(error: &io::Error, phase: Phase) -> Failure {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref()) {

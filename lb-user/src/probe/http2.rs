@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{
     connection::{BODY_MAX, alongside},
-    failure,
+    failure::{self, Trouble},
     heartbeat::Heartbeat,
 };
 
@@ -69,7 +69,7 @@ impl Http2 {
         stream: TlsStream<TcpStream>,
         heartbeat: Option<Duration>,
         patience: Duration,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Trouble> {
         let (sender, mut connection) = Builder::new()
             .enable_push(false)
             .initial_window_size(WINDOW)
@@ -80,8 +80,11 @@ impl Http2 {
             .handshake(stream)
             .await
             .map_err(|error| failure::of_http2(&error, Phase::Request))?;
-        let heartbeat =
-            heartbeat.and_then(|interval| Some(Heartbeat::new(connection.ping_pong()?, interval, patience)));
+        let heartbeat = heartbeat.and_then(|interval| {
+            let pings = connection.ping_pong()?;
+            Some(Heartbeat::new(pings, interval, patience).map_err(|error| failure::of_alarm(&error)))
+        });
+        let heartbeat = heartbeat.transpose()?;
         Ok(Self { sender, running: Running { connection, over: None }, heartbeat })
     }
 
