@@ -21,18 +21,18 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::{
     AgentError, Ended,
     answers::Answers,
-    chain,
     keepers::Kept,
     once::Progress,
     probers::Probers,
-    publish::{self, Published},
+    publish::Published,
     reconcile::{Reconciled, Reconciler, Report},
+    reload::{Asked, Moving},
     start::Signals,
 };
 use crate::{
     admin::{OperatorCall, Snapshot},
     cli::source::ConfigSource,
-    dataplane::{self, DataplaneError, Opened, Reopened, socket::BpfLog},
+    dataplane::socket::BpfLog,
     os::{alarm::Alarm, lock::AgentLock},
     probe::ProbeEvent,
 };
@@ -49,6 +49,7 @@ pub(super) struct Agent {
     pub(super) inputs: Inputs,
     pub(super) outputs: Outputs,
     pub(super) answers: Answers,
+    pub(super) moving: Moving,
     pub(super) published: Published,
     /// What the kernel programs log.
     pub(super) bpf_log: BpfLog,
@@ -90,6 +91,7 @@ enum Wake {
     Report(Report),
     Operator(OperatorCall),
     Reload { forced: bool },
+    Opened(Asked),
     Kept,
     Stop,
 }
@@ -111,6 +113,7 @@ impl Agent {
                 Wake::Report(report) => self.take_report(report),
                 Wake::Operator(call) => self.operate(call),
                 Wake::Reload { forced } => self.reload(forced),
+                Wake::Opened(asked) => self.take_opened(asked),
                 Wake::Kept => self.note_kept(),
             }
             self.publish();
@@ -121,7 +124,7 @@ impl Agent {
         let once = self.once.as_ref().map(Progress::due);
         let deadline = [self.controller.deadline(), once].into_iter().flatten().min();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + IDLE);
-        let inputs = &mut self.inputs;
+        let (inputs, moving) = (&mut self.inputs, &mut self.moving);
         inputs.alarm.reset(deadline).map_err(AgentError::system("set a timer"))?;
         let signals = &mut inputs.signals;
         Ok(tokio::select! {
@@ -136,6 +139,7 @@ impl Agent {
             Some(call) = inputs.operators.recv() => Wake::Operator(call),
             _ = signals.hangup.recv() => Wake::Reload { forced: true },
             Some(()) = inputs.config_changed.recv() => Wake::Reload { forced: false },
+            asked = moving.opened() => Wake::Opened(asked),
             Some(addresses) = inputs.addresses.recv() => Wake::Event(Event::Addresses(addresses)),
             Ok(()) = inputs.hosts_kept.changed() => Wake::Kept,
             Ok(()) = inputs.state_kept.changed() => Wake::Kept,
@@ -147,7 +151,7 @@ impl Agent {
         Now { instant: Instant::now(), wall: Timestamp::now() }
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         if let Event::Probed { key, attempt, .. } = &event {
             self.outputs.probers.ended(key, *attempt);
         }
@@ -191,7 +195,8 @@ impl Agent {
                 );
             }
             Report::Evicted(Err(error)) => tracing::warn!("{error}"),
-            Report::Switched(switched) => self.published.switched(switched),
+            Report::Switched(switched) => self.take_switched(switched),
+            Report::NothingToReturnTo => self.open_instead(),
             Report::Reconciled(reconciled) => self.take_reconciled(reconciled),
         }
     }
@@ -215,63 +220,6 @@ impl Agent {
         self.handle(Event::Operator { request: call.request, ticket });
         // A wish that changes nothing in the kernel has nothing to wait for.
         self.answers.give(self.published.reported);
-    }
-
-    /// Reads the configuration again; when it is wrong the old one stays in force.
-    fn reload(&mut self, forced: bool) {
-        if forced {
-            self.outputs.probers.renew_trust();
-        }
-        match self.source.load() {
-            Err(error) => {
-                let text = chain(&error);
-                if self.published.config_error.as_ref() != Some(&text) {
-                    tracing::error!("the new configuration is not taken: {text}");
-                }
-                self.published.config_error = Some(text);
-            }
-            Ok(config) => {
-                if let Err(error) = self.follow_dataplane(&config) {
-                    let text = chain(&error);
-                    tracing::error!("the new configuration is not taken: {text}");
-                    self.published.config_error = Some(text);
-                    return;
-                }
-                self.published.config_error = None;
-                if config == *self.config {
-                    if forced {
-                        tracing::info!("the configuration was read again and is unchanged");
-                        self.published.config_loaded = Timestamp::now();
-                    }
-                    return;
-                }
-                self.published.reloaded(&self.config, &config, Timestamp::now());
-                tracing::info!("the configuration has changed; the new one is in force");
-                self.config = Arc::new(config);
-                self.handle(Event::Reloaded(self.config.clone()));
-            }
-        }
-    }
-
-    /// Moves to another dataplane where the config now asks for one. It is opened here, so that a config which asks for
-    /// one that does not work is not taken.
-    fn follow_dataplane(&mut self, config: &Config) -> Result<(), DataplaneError> {
-        if config.dataplane == self.config.dataplane {
-            return Ok(());
-        }
-        match dataplane::reopen(config, self.bpf_log, self.published.kind())? {
-            Reopened::Same { why } => self.published.explain(why),
-            Reopened::Other(opened) => {
-                let Opened { plane, why, logger } = *opened;
-                tracing::info!(kind = %plane.kind(), why, "moving to another dataplane");
-                if let Some(logger) = logger {
-                    tokio::spawn(publish::forward_kernel_log(logger));
-                }
-                self.published.explain(why);
-                self.outputs.reconciler.switch(plane);
-            }
-        }
-        Ok(())
     }
 
     fn note_kept(&mut self) {

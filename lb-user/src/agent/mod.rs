@@ -12,6 +12,7 @@ mod planes;
 mod probers;
 mod publish;
 mod reconcile;
+mod reload;
 mod start;
 
 use std::time::Duration;

@@ -25,16 +25,13 @@ impl Planes {
         Self { current, retiring }
     }
 
-    /// Moves to another dataplane. It is programmed completely before the one in use is told to take no more
+    /// Moves to another dataplane, of a kind that does not retire. It is programmed completely before the one in use is told to take no more
     /// connections; where that fails everything stays as it was.
     pub(super) fn switch(
         &mut self,
         mut next: Box<dyn Plane>,
         desired: &DesiredState,
     ) -> Result<(), DataplaneError> {
-        // Back to one that was left a moment ago: it is opened anew, so the older handle goes.
-        let returning = next.kind();
-        self.retiring.retain(|old| old.plane.kind() != returning);
         if let Err(error) = next.reconcile(desired) {
             if let Err(undo) = next.remove() {
                 let error = &undo as &dyn std::error::Error;
@@ -45,6 +42,24 @@ impl Planes {
         let plane = std::mem::replace(&mut self.current, next);
         self.retiring.push(Retiring { plane, quiet: false });
         Ok(())
+    }
+
+    /// Moves back to a dataplane that connections still hang on. `None`: no such one retires. Where that fails everything
+    /// stays as it was.
+    pub(super) fn switch_back(
+        &mut self,
+        kind: DataplaneKind,
+        desired: &DesiredState,
+    ) -> Option<Result<(), DataplaneError>> {
+        let returning = self.retiring.iter_mut().find(|old| old.plane.kind() == kind)?;
+        returning.plane.resume();
+        // Where it fails it is told once more to take none.
+        returning.quiet = false;
+        let reconciled = returning.plane.reconcile(desired).map(drop);
+        if reconciled.is_ok() {
+            std::mem::swap(&mut self.current, &mut returning.plane);
+        }
+        Some(reconciled)
     }
 
     /// Mends what differs. Those that retire are kept right too, since backends of theirs may die; once no connection

@@ -28,10 +28,17 @@ struct Orders {
     /// Counts the changes of `desired`, so that a report says which it is about.
     generation: u64,
     evict: BTreeSet<Pair>,
-    /// The dataplane to move to.
-    switch: Option<Box<dyn Plane>>,
+    switch: Option<Switch>,
     news: bool,
     stop: bool,
+}
+
+/// A move.
+enum Switch {
+    /// To a dataplane that was opened.
+    To(Box<dyn Plane>),
+    /// Back to one that the node was moved away from.
+    Back(DataplaneKind),
 }
 
 struct Shared {
@@ -48,6 +55,8 @@ pub(super) enum Report {
     Evicted(Result<Evicted, String>),
     /// The node was moved to another dataplane, or why it was not.
     Switched(Result<DataplaneKind, String>),
+    /// The dataplane to move back to is not there: it has to be opened.
+    NothingToReturnTo,
 }
 
 /// What a comparison showed and did.
@@ -101,8 +110,17 @@ impl Reconciler {
 
     /// Orders a move to another dataplane. Connections that were made through the one in use go on until they end.
     pub(super) fn switch(&self, plane: Box<dyn Plane>) {
+        self.order_switch(Switch::To(plane));
+    }
+
+    /// Orders a move back to a dataplane that connections may still hang on.
+    pub(super) fn switch_back(&self, kind: DataplaneKind) {
+        self.order_switch(Switch::Back(kind));
+    }
+
+    fn order_switch(&self, switch: Switch) {
         let mut orders = self.shared.lock();
-        orders.switch = Some(plane);
+        orders.switch = Some(switch);
         orders.news = true;
         self.shared.wake.notify_one();
     }
@@ -137,7 +155,7 @@ struct Worker {
 
 /// What woke the thread.
 enum Wake {
-    Orders { evict: BTreeSet<Pair>, switch: Option<Box<dyn Plane>> },
+    Orders { evict: BTreeSet<Pair>, switch: Option<Switch> },
     Sweep(BTreeSet<Pair>),
     Resync,
     Stop,
@@ -154,8 +172,8 @@ impl Worker {
                     continue;
                 }
                 Wake::Orders { evict, switch } => {
-                    if let Some(plane) = switch {
-                        self.switch(plane);
+                    if let Some(switch) = switch {
+                        self.switch(switch);
                     }
                     let ordered = self.reconcile();
                     self.begin_eviction(evict);
@@ -198,10 +216,15 @@ impl Worker {
         }
     }
 
-    fn switch(&mut self, plane: Box<dyn Plane>) {
-        let kind = plane.kind();
-        let switched = self.planes.switch(plane, &self.current).map_err(|e| chain(&e));
-        self.send(Report::Switched(switched.map(|()| kind)));
+    fn switch(&mut self, switch: Switch) {
+        let (kind, switched) = match switch {
+            Switch::To(plane) => (plane.kind(), Some(self.planes.switch(plane, &self.current))),
+            Switch::Back(kind) => (kind, self.planes.switch_back(kind, &self.current)),
+        };
+        self.send(match switched {
+            Some(switched) => Report::Switched(switched.map(|()| kind).map_err(|e| chain(&e))),
+            None => Report::NothingToReturnTo,
+        });
     }
 
     /// Observes, compares and mends; once more from the start when that failed half-way. Gives the number of changes.

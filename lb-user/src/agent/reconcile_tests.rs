@@ -66,6 +66,9 @@ impl Dataplane for Fake {
         self.0.lock().unwrap().log.push("quiesced".to_owned());
         Ok(())
     }
+    fn resume(&mut self) {
+        self.0.lock().unwrap().log.push("resumed".to_owned());
+    }
     fn remove(&mut self) -> Result<(), DataplaneError> {
         self.0.lock().unwrap().log.push("removed".to_owned());
         Ok(())
@@ -197,6 +200,38 @@ fn a_dataplane_that_is_left_goes_only_after_its_last_connection() {
     planes.reconcile(&desired(&[1])).unwrap();
     assert_eq!(log_of(&old).last().unwrap(), "removed");
     assert!(planes.inspect().unwrap().facts.is_empty());
+}
+
+#[test]
+fn a_dataplane_that_is_left_can_be_returned_to() {
+    let (old, new) = (Fake::default(), Fake::default());
+    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
+    assert!(planes.switch_back(DataplaneKind::Socket, &desired(&[1])).is_none(), "none was left yet");
+    planes.reconcile(&desired(&[1])).unwrap();
+    old.0.lock().unwrap().active = 1;
+    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap();
+    planes.reconcile(&desired(&[1])).unwrap();
+    planes.switch_back(DataplaneKind::Socket, &desired(&[1, 2])).unwrap().unwrap();
+    for _ in 0..2 {
+        planes.reconcile(&desired(&[1, 2])).unwrap();
+    }
+    assert_eq!(log_of(&old), ["programmed", "quiesced", "resumed", "programmed"]);
+    assert_eq!(log_of(&new), ["programmed", "quiesced", "programmed", "removed"]);
+}
+
+#[test]
+fn a_dataplane_that_cannot_be_returned_to_goes_on_being_left() {
+    let (old, new) = (Fake::default(), Fake::default());
+    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
+    planes.reconcile(&desired(&[1])).unwrap();
+    old.0.lock().unwrap().active = 1;
+    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap();
+    planes.reconcile(&desired(&[1])).unwrap();
+    old.0.lock().unwrap().failures = 1;
+    planes.switch_back(DataplaneKind::Socket, &desired(&[1, 2])).unwrap().unwrap_err();
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!(log_of(&old), ["programmed", "quiesced", "resumed", "quiesced"]);
+    assert_eq!(log_of(&new), ["programmed"]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::{
     probers::Probers,
     publish::{self, Published},
     reconcile::Reconciler,
+    reload::Moving,
 };
 use crate::{
     admin::{self, AdminServer, Limits, MetricsServer, Snapshot},
@@ -103,6 +104,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         inputs,
         outputs,
         answers: Answers::default(),
+        moving: Moving::default(),
         published,
         bpf_log: options.bpf_log,
         lock,

@@ -17,7 +17,7 @@ use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
 
 pub use error::{DataplaneError, Unsupported};
 pub use held::{Held, HeldService, cleanup, counters, peek};
-pub use open::{Opened, Reopened, open, open_leftovers, reopen};
+pub use open::{Opened, Reopened, open, open_leftovers, preferred, reopen};
 pub use plan::plan;
 pub use plane::Plane;
 
@@ -65,6 +65,9 @@ pub trait Dataplane {
 
     /// From now on takes no new connections. Those that were made through it go on, are counted, and can be ended.
     fn quiesce(&mut self) -> Result<(), DataplaneError>;
+
+    /// Takes new connections again, from the next time on that it is programmed.
+    fn resume(&mut self);
 
     /// Removes from the kernel everything that it made.
     fn remove(&mut self) -> Result<(), DataplaneError>;

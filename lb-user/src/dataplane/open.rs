@@ -44,6 +44,14 @@ pub fn open(config: &Config, log: BpfLog) -> Result<Opened, DataplaneError> {
     choose(config, |kind, why| open_kind(kind, config, log, why))
 }
 
+/// The dataplane that a config asks for first, and why it is taken where it works.
+pub fn preferred(config: &Config) -> (DataplaneKind, String) {
+    match config.dataplane {
+        Some(kind) => (kind, "named in the config".to_owned()),
+        None => (ORDER[0], auto_why(&[])),
+    }
+}
+
 /// As [`open`], but the one in use is not opened a second time.
 pub fn reopen(config: &Config, log: BpfLog, current: DataplaneKind) -> Result<Reopened, DataplaneError> {
     choose(config, |kind, why| {
@@ -58,8 +66,9 @@ fn choose<T>(
     config: &Config,
     open: impl Fn(DataplaneKind, String) -> Result<T, DataplaneError>,
 ) -> Result<T, DataplaneError> {
-    if let Some(kind) = config.dataplane {
-        return open(kind, "named in the config".to_owned());
+    if config.dataplane.is_some() {
+        let (kind, why) = preferred(config);
+        return open(kind, why);
     }
     let mut refused: Vec<(DataplaneKind, DataplaneError)> = Vec::new();
     for kind in ORDER {

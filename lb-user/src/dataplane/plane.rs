@@ -33,6 +33,9 @@ pub trait Plane: Send {
     /// [`Dataplane::quiesce`].
     fn quiesce(&mut self) -> Result<(), DataplaneError>;
 
+    /// [`Dataplane::resume`].
+    fn resume(&mut self);
+
     /// [`Dataplane::remove`].
     fn remove(&mut self) -> Result<(), DataplaneError>;
 }
@@ -83,6 +86,10 @@ impl<D: Dataplane + Send> Plane for D {
 
     fn quiesce(&mut self) -> Result<(), DataplaneError> {
         Dataplane::quiesce(self)
+    }
+
+    fn resume(&mut self) {
+        Dataplane::resume(self);
     }
 
     fn remove(&mut self) -> Result<(), DataplaneError> {

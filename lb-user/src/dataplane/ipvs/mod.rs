@@ -258,6 +258,10 @@ impl Dataplane for IpvsDataplane {
         apply::close_intake(self)
     }
 
+    fn resume(&mut self) {
+        self.intake = Intake::Open;
+    }
+
     fn remove(&mut self) -> Result<(), DataplaneError> {
         self.surroundings = None;
         for what in remove::remove(&self.options.state_dir)? {

@@ -296,6 +296,10 @@ impl Dataplane for SocketDataplane {
         self.set_scope(None)
     }
 
+    fn resume(&mut self) {
+        self.quiesced = false;
+    }
+
     fn remove(&mut self) -> Result<(), DataplaneError> {
         // An open directory would keep the file system busy.
         self.lock = None;
