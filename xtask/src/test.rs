@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must pass.
 
 mod in_vm;
+mod labelled;
 mod libtest;
 mod summary;
 
@@ -8,6 +9,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::{Command, ExitCode},
+    thread,
     time::Instant,
 };
 
@@ -15,6 +17,7 @@ use anyhow::{Result, bail};
 
 use self::{
     in_vm::Suite,
+    labelled::Labelled,
     libtest::{Counts, Parser},
     summary::{Stage, Verdict},
 };
@@ -77,7 +80,7 @@ fn run_stages(args: &Args) -> Vec<Stage> {
     if args.no_vm {
         println!("the tests in virtual machines were not run (--no-vm)");
     } else {
-        stages.extend(in_vm::SUITES.iter().map(|suite| tests_in_vm(suite, args, &lbctl)));
+        stages.extend(tests_in_vms(args, &lbctl));
     }
     stages
 }
@@ -132,7 +135,7 @@ fn task(name: &'static str, work: impl FnOnce() -> Result<()>) -> Stage {
 /// A stage made of tests, counted as they report.
 fn tests(name: &'static str, command: &mut Command) -> Stage {
     terminal::step(&format!("{name}: {}", process::shown(command)));
-    counted(name, |count| {
+    counted(name, print, |count| {
         let status = process::stream(command, |chunk| count(chunk))?;
         if !status.success() {
             bail!("failed to run the tests without failures: {status}");
@@ -141,29 +144,59 @@ fn tests(name: &'static str, command: &mut Command) -> Stage {
     })
 }
 
+/// The stages in virtual machines, side by side: a machine has one processor.
+fn tests_in_vms(args: &Args, lbctl: &Path) -> Vec<Stage> {
+    thread::scope(|scope| {
+        let stages: Vec<_> = in_vm::SUITES
+            .iter()
+            .map(|suite| (suite, scope.spawn(move || tests_in_vm(suite, args, lbctl))))
+            .collect();
+        let ended = |(suite, stage): (&Suite, thread::ScopedJoinHandle<'_, Stage>)| {
+            stage.join().unwrap_or_else(|_| task(suite.stage, || bail!("its thread panicked")))
+        };
+        stages.into_iter().map(ended).collect()
+    })
+}
+
 /// A stage whose tests run in a virtual machine. A machine that does not start counts as a failed test.
 fn tests_in_vm(suite: &Suite, args: &Args, lbctl: &Path) -> Stage {
     terminal::step(suite.stage);
-    counted(suite.stage, |count| {
-        in_vm::run(suite, lbctl, &[colour().to_owned()], args.filter.as_deref(), |stream, piece| match stream
-        {
-            Stream::Out => count(piece),
-            Stream::Err => io::stderr().lock().write_all(piece),
-        })
-    })
+    let (mut out, mut err) = (Labelled::new(suite.stage), Labelled::new(suite.stage));
+    let stage = counted(
+        suite.stage,
+        |chunk| out.write(chunk, &mut io::stdout().lock()),
+        |count| {
+            let arguments = [colour().to_owned()];
+            in_vm::run(suite, lbctl, &arguments, args.filter.as_deref(), |stream, piece| match stream {
+                Stream::Out => count(piece),
+                Stream::Err => err.write(piece, &mut io::stderr().lock()),
+            })
+        },
+    );
+    // Nothing is left to be done where not even this can be shown.
+    let _ = out.finish(&mut io::stdout().lock()).and_then(|()| err.finish(&mut io::stderr().lock()));
+    stage
+}
+
+fn print(chunk: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(chunk)?;
+    out.flush()
 }
 
 /// Takes a piece of the output of tests.
 type Count<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
-fn counted(name: &'static str, run: impl FnOnce(&mut Count<'_>) -> Result<()>) -> Stage {
+fn counted(
+    name: &'static str,
+    mut print: impl FnMut(&[u8]) -> io::Result<()>,
+    run: impl FnOnce(&mut Count<'_>) -> Result<()>,
+) -> Stage {
     let begun = Instant::now();
     let mut parser = Parser::default();
     let outcome = run(&mut |chunk| {
         parser.feed(chunk);
-        let mut out = io::stdout().lock();
-        out.write_all(chunk)?;
-        out.flush()
+        print(chunk)
     });
     if let Err(error) = &outcome {
         terminal::error(&format!("{error:#}"));
