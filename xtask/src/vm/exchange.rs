@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +17,10 @@ const LAST_LINES: usize = 60;
 /// How lines begin, after the time, in which a kernel reports that it is at fault.
 const COMPLAINTS: [&str; 5] = ["BUG: ", "Oops: ", "WARNING: ", "INFO: task ", "watchdog: BUG"];
 
-/// A directory for the files; removed when dropped. There is one for a process, so it runs one machine at a time.
+/// How many machines this process has started.
+static MACHINES: Mutex<u32> = Mutex::new(0);
+
+/// A directory for the files; removed when dropped.
 pub(super) struct Exchange {
     dir: PathBuf,
 }
@@ -29,7 +33,10 @@ impl Exchange {
     pub(super) fn new() -> Result<Self> {
         let all = cache::dir()?.join("run");
         cache::make(&all)?;
-        let dir = all.join(std::process::id().to_string());
+        // Held, so that two machines do not sweep at the same time.
+        let mut number = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = all.join(format!("{}-{number}", std::process::id()));
+        *number += 1;
         sweep(&all, &dir)?;
         cache::make(&dir)?;
         Ok(Self { dir })
@@ -110,8 +117,10 @@ fn sweep(all: &Path, ours: &Path) -> Result<()> {
     let failed = || format!("failed to list {}", all.display());
     for entry in fs::read_dir(all).with_context(failed)? {
         let entry = entry.with_context(failed)?;
-        let is_alive = Path::new("/proc").join(entry.file_name()).exists();
-        if !is_alive || entry.path() == ours {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let pid = name.split_once('-').map_or(&*name, |(pid, _number)| pid);
+        if !Path::new("/proc").join(pid).exists() || entry.path() == ours {
             cache::remove(&entry.path())?;
         }
     }
