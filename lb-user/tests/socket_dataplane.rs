@@ -81,7 +81,13 @@ impl Drop for Bpffs {
 }
 
 fn options(bpffs: &Bpffs) -> Options {
-    Options { bpffs: bpffs.path(), cgroup: CGROUP.clone(), scope: Scope::Host, log: BpfLog::Off }
+    Options {
+        bpffs: bpffs.path(),
+        cgroup: CGROUP.clone(),
+        scope: Scope::Host,
+        node: "node".to_owned(),
+        log: BpfLog::Off,
+    }
 }
 
 fn open(bpffs: &Bpffs) -> SocketDataplane {

@@ -45,7 +45,7 @@ mod parity {
             scenarios! { $module: $dataplane;
                 addresses { ipv6 local_backend }
                 cleanup { cleanup }
-                distribution { random weights round_robin }
+                distribution { random weights round_robin sticky }
                 faults { crash power_loss hang recovery all_down }
                 operator { drain disable }
                 pods { pod scope_host }

@@ -2,12 +2,14 @@
 //!
 //! A [`DesiredState`] says it without a word about any dataplane. Who serves is decided in one place, [`serving`].
 
+mod home;
 mod serving;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
+pub use home::home;
 pub use serving::{Candidate, OutWhy, ServingWhy, Standing, ends_connections, serving};
 
 use crate::model::{Policy, ServiceName};

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     agent::chain,
-    os::{bpffs, capability, cgroup, lock},
+    os::{bpffs, capability, cgroup, lock, node},
 };
 
 /// What `auto` tries, in this order, SPEC section 1.
@@ -130,7 +130,8 @@ fn open_socket(config: &Config, log: BpfLog) -> Result<(Box<dyn Plane>, Logger),
     let cgroup = cgroup::find(config.cgroup.as_deref())?;
     bpffs::ensure(&config.bpffs)?;
     let lock = lock::acquire(&config.bpffs)?;
-    let options = Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, log };
+    let options =
+        Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, node: node::name(), log };
     let (dataplane, Loaded { logger }) = SocketDataplane::open(options)?;
     Ok((Box::new(dataplane.holding(lock)), logger))
 }

@@ -10,6 +10,7 @@ pub mod hosts;
 pub mod lock;
 pub mod mountinfo;
 pub mod netns;
+pub mod node;
 pub mod process;
 pub mod sockdiag;
 pub mod state_file;

@@ -1,7 +1,7 @@
 //! Who gets the connections to the virtual address.
 
 use lb_tests::Lab;
-use lb_tests::lab::VIP;
+use lb_tests::lab::{Master, VIP};
 use lb_tests::slowness::factor;
 use lb_tests::wait::eventually;
 use serde_json::json;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::kernel::expect_kernel;
 use super::setup::{Setup, service, yaml};
 use crate::common::SOON;
-use crate::common::agent::{backends, fast, of_address, running};
+use crate::common::agent::{all_up, await_health, backends, fast, of_address, running};
 use crate::common::load::{Report, figure, requests};
 use crate::common::quiet::beside_others;
 
@@ -80,4 +80,40 @@ pub fn round_robin(setup: Setup) {
     expect_kernel(&lab, &masters);
     let report = ask(&lab, 30);
     assert_eq!(report.raw["served"], json!({"m1": 10, "m2": 10, "m3": 10}), "{report:?}");
+}
+
+/// A node has one home: every connection goes there while it serves, to one other master while it does not, and home
+/// again when it is back.
+pub fn sticky(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.lab(3) else { return };
+    lab.agent_config(|config| {
+        fast(config);
+        service(config)["policy"] = "sticky".into();
+    })
+    .unwrap();
+    let agent = running(&lab);
+    all_up(&lab, &agent);
+    let home = only_one(&lab);
+    home.kill().unwrap();
+    await_health(&agent, home.address(), "dead", SOON);
+    let other = only_one(&lab);
+    assert_ne!(other.name(), home.name());
+    home.start().unwrap();
+    all_up(&lab, &agent);
+    eventually(SOON, "new connections go home", || {
+        let now = only_one(&lab);
+        if now.name() == home.name() { Ok(()) } else { Err(format!("they go to {}", now.name())) }
+    })
+    .unwrap();
+}
+
+/// The only master that serves this node.
+fn only_one(lab: &Lab) -> &Master {
+    let report = ask(lab, 20);
+    let mut serving = lab.masters().iter().filter(|master| report.served(master.name()) > 0);
+    match (serving.next(), serving.next()) {
+        (Some(master), None) => master,
+        _ => unreachable!("not one master serves: {report:?}"),
+    }
 }

@@ -50,6 +50,8 @@ pub struct Options {
     pub cgroup: PathBuf,
     /// Whose sockets are served.
     pub scope: Scope,
+    /// The node's name, which decides where its home is with `policy: sticky`.
+    pub node: String,
     /// What the kernel programs log.
     pub log: BpfLog,
 }
@@ -219,7 +221,7 @@ impl Dataplane for SocketDataplane {
     }
 
     fn lower(&self, desired: &DesiredState) -> Result<SocketState, Unsupported> {
-        native::lower(desired, (!self.quiesced).then_some(self.options.scope))
+        native::lower(desired, (!self.quiesced).then_some(self.options.scope), &self.options.node)
     }
 
     fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_core::{
-    desired::{DesiredService, DesiredState},
+    desired::{DesiredBackend, DesiredService, DesiredState, home},
     model::{DataplaneKind, Policy, Scope, ServiceName},
 };
 
@@ -114,28 +114,34 @@ impl fmt::Display for Serving {
     }
 }
 
-/// What the kernel should hold; without a scope it leaves new connects alone. Fails for policies that the programs do
+/// What the kernel of the node with this name should hold; without a scope it leaves new connects alone. Fails for policies that the programs do
 /// not know.
-pub fn lower(desired: &DesiredState, scope: Option<Scope>) -> Result<SocketState, Unsupported> {
+pub fn lower(desired: &DesiredState, scope: Option<Scope>, node: &str) -> Result<SocketState, Unsupported> {
     let services =
-        desired.services.iter().map(|s| Ok((s.vip, lower_service(s)?))).collect::<Result<_, _>>()?;
+        desired.services.iter().map(|s| Ok((s.vip, lower_service(s, node)?))).collect::<Result<_, _>>()?;
     Ok(SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services })
 }
 
-fn lower_service(service: &DesiredService) -> Result<SocketService, Unsupported> {
+fn lower_service(service: &DesiredService, node: &str) -> Result<SocketService, Unsupported> {
+    let home = match service.policy {
+        Policy::Sticky => home(node, &service.serving),
+        Policy::Random | Policy::RoundRobin | Policy::LeastConn => None,
+    };
     let policy = match service.policy {
-        Policy::Random => Choice::Random,
+        // Of one there is nothing to choose.
+        Policy::Random | Policy::Sticky => Choice::Random,
         Policy::RoundRobin => Choice::RoundRobin,
-        Policy::LeastConn | Policy::Sticky => {
+        Policy::LeastConn => {
             return Err(Unsupported {
                 feature: format!("policy {} (service {})", service.policy, service.name),
                 dataplane: DataplaneKind::Socket,
-                remedy: "set policy to random or round-robin",
+                remedy: "set policy to random, round-robin or sticky",
             });
         }
     };
+    let serves = |b: &&DesiredBackend| b.weight > 0 && home.is_none_or(|home| home == b.address);
     let weights: BTreeMap<_, _> =
-        service.serving.iter().filter(|b| b.weight > 0).map(|b| (b.address, b.weight)).collect();
+        service.serving.iter().filter(serves).map(|b| (b.address, b.weight)).collect();
     let members = service.members.iter().chain(weights.keys()).copied().collect();
     Ok(SocketService { name: service.name.clone(), serving: Serving { policy, weights }, members })
 }
@@ -170,8 +176,6 @@ fn diff_service(vip: SocketAddr, old: &SocketService, new: &SocketService, chang
 
 #[cfg(test)]
 mod tests {
-    use lb_core::desired::DesiredBackend;
-
     use super::*;
 
     fn at(n: u8) -> SocketAddr {
@@ -226,6 +230,28 @@ mod tests {
     }
 
     #[test]
+    fn sticky_serves_by_the_nodes_home_and_counts_all() {
+        let at = |n| DesiredBackend { address: at(n), weight: 1 };
+        let mut service = DesiredService {
+            name: "apiserver".parse().unwrap(),
+            vip: self::at(100),
+            policy: Policy::Sticky,
+            serving: vec![at(1), at(2), at(3)],
+            members: [1, 2, 3].map(self::at).to_vec(),
+            severed: BTreeSet::new(),
+        };
+        let home = home("node", &service.serving).unwrap();
+        let lowered = lower_service(&service, "node").unwrap();
+        assert_eq!(lowered.serving.weights.into_keys().collect::<Vec<_>>(), [home]);
+        assert_eq!(lowered.members.len(), 3);
+        service.serving.clear();
+        assert!(
+            lower_service(&service, "node").unwrap().serving.weights.is_empty(),
+            "nobody is nobody's home"
+        );
+    }
+
+    #[test]
     fn a_policy_that_the_programs_do_not_know_is_refused_by_name() {
         let service = DesiredService {
             name: "apiserver".parse().unwrap(),
@@ -235,7 +261,7 @@ mod tests {
             members: vec![at(1)],
             severed: BTreeSet::new(),
         };
-        let error = lower(&DesiredState { services: vec![service] }, Some(Scope::Host)).unwrap_err();
+        let error = lower(&DesiredState { services: vec![service] }, Some(Scope::Host), "node").unwrap_err();
         assert!(error.to_string().contains("least-conn"), "{error}");
     }
 }
