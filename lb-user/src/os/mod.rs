@@ -8,6 +8,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod hosts;
 pub mod lock;
+pub mod module;
 pub mod mountinfo;
 pub mod netns;
 pub mod node;

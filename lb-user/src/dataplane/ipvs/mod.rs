@@ -45,7 +45,7 @@ use self::{
     observe::Surroundings,
 };
 use super::{Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported};
-use crate::os::sockdiag::SockDiag;
+use crate::os::{module, sockdiag::SockDiag};
 
 /// Other programs are known to delete services (kube-proxy): they are back within a second.
 const RESYNC: Duration = Duration::from_millis(500);
@@ -75,9 +75,9 @@ pub struct IpvsDataplane {
 }
 
 impl IpvsDataplane {
-    /// Finds IPVS, which the kernel loads if it may, and what an earlier agent left of it. Changes nothing.
+    /// Finds IPVS, which is loaded if it may be, and what an earlier agent left of it. Changes nothing.
     pub fn open(options: Options) -> Result<Self, DataplaneError> {
-        let mut ipvs = Ipvs::open().map_err(failed("ask the kernel for", "IPVS"))?.ok_or_else(no_ipvs)?;
+        let mut ipvs = open_or_load()?;
         // The first thing that needs the capability.
         ipvs.idle_timeout().map_err(failed("read", "IPVS's timeouts"))?;
         let can_end_sockets = SockDiag::open()
@@ -130,6 +130,18 @@ impl IpvsDataplane {
         };
         Ok(self.surroundings.insert(seen))
     }
+}
+
+/// Linux 6.1 loads IPVS when it is asked for its netlink family; 5.10 does not.
+fn open_or_load() -> Result<Ipvs, DataplaneError> {
+    let open = || Ipvs::open().map_err(failed("ask the kernel for", "IPVS"));
+    if let Some(ipvs) = open()? {
+        return Ok(ipvs);
+    }
+    if let Err(error) = module::load("ip_vs") {
+        tracing::debug!(%error, "failed to load ip_vs");
+    }
+    open()?.ok_or_else(no_ipvs)
 }
 
 /// Where something of ours is in the kernel: IPVS, and the VIPs that are ours.
