@@ -38,7 +38,7 @@ impl Alarm {
     /// Lets it go off at another instant, whether it has gone off or not.
     ///
     /// # Errors
-    /// None that timerfd_settime(2) has for a time of its own.
+    /// Where the kernel refuses; timerfd_settime(2) names no reason that could apply.
     pub fn reset(&mut self, due: Instant) -> io::Result<()> {
         if due != self.due {
             self.due = due;

@@ -15,11 +15,11 @@ use crate::common::quiet::alone;
 
 const HELD: u32 = 2;
 
-/// Long enough for the agent to see a new configuration, and too short for it to move.
+/// Long enough for the agent to see a new configuration, and so short that it may still be moving.
 const MOVING: Duration = Duration::from_millis(150);
 
 /// From socket to IPVS and back by a change of the configuration, under load: no new connection fails, and what the one
-/// left behind is gone from the kernel. So also where the configuration changes back while the node is still moving. Held
+/// left behind is gone from the kernel. So also where the configuration changes back at once. Held
 /// connections go on, and what they hang on can be returned to.
 pub fn switch(setup: Setup) {
     let _turn = alone();
