@@ -17,6 +17,7 @@ mod parity {
     mod log;
     mod operator;
     mod pods;
+    mod ports;
     mod restart;
     mod setup;
     mod switch;
@@ -56,6 +57,6 @@ mod parity {
     }
 
     dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } }
-    dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } }
+    dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } ports { own_port } }
     scenarios! { both: Dataplane::Unsaid; auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

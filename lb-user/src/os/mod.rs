@@ -14,4 +14,5 @@ pub mod netns;
 pub mod node;
 pub mod process;
 pub mod sockdiag;
+pub mod source_port;
 pub mod state_file;

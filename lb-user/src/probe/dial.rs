@@ -8,10 +8,11 @@ use super::{
     http2::Http2,
     plan::{HttpPlan, Plan},
 };
+use crate::os::source_port;
 
 /// Makes a TCP connection.
 pub(super) async fn tcp(plan: &Plan) -> Result<TcpStream, Trouble> {
-    let stream = TcpStream::connect(plan.address).await.map_err(|error| failure::of_connect(&error))?;
+    let stream = source_port::connect(plan.address).await.map_err(|error| failure::of_connect(&error))?;
     // To a port of this host that nobody listens on, a socket can connect to itself, when it is given that very port.
     if stream.local_addr().is_ok_and(|own| own == plan.address) {
         return Err(Failure::Refused.into());
