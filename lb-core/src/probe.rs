@@ -1,6 +1,12 @@
 //! What a probe asks, and what can come of it.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +93,8 @@ pub struct ProbeTarget {
     pub timeout: Duration,
     /// See [`HealthCheck::heartbeat`].
     pub heartbeat: Option<Duration>,
+    /// See [`HealthCheck::patience`].
+    pub patience: Duration,
 }
 
 impl ProbeTarget {
@@ -121,6 +129,29 @@ pub enum ProbeOutcome {
     },
 }
 
+/// Something was asked, and no answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// When it was asked.
+    pub since: Instant,
+    /// What the backend's host has said meanwhile.
+    pub host: HostSign,
+}
+
+/// What a host says while its backend is silent: its kernel answers though a process hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostSign {
+    /// It has acknowledged what was asked: the process hangs, or is slow.
+    Acknowledged,
+    /// It has answered, but not acknowledged what was asked: packets get lost on the way.
+    Lossy,
+    /// Nothing at all, though so many packets were sent.
+    Nothing {
+        /// Attempts to reach it since the question.
+        packets: u32,
+    },
+}
+
 /// Why a backend gave no usable answer. `Display` is the REASON that people see, for example
 /// `connect: connection refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +163,8 @@ pub enum Failure {
     Unreachable(String),
     /// No answer in time.
     Timeout(Phase),
+    /// Not a packet came from the host, however many were sent.
+    HostSilent,
     /// The connection was reset after it was made.
     Reset(Phase),
     /// The connection was closed without an answer.
@@ -162,7 +195,7 @@ impl Failure {
     /// Whether the backend's kernel still accepted the TCP connection of this probe.
     pub fn accepted_tcp(&self) -> bool {
         match self {
-            Self::Refused | Self::Unreachable(_) => false,
+            Self::Refused | Self::Unreachable(_) | Self::HostSilent => false,
             Self::Timeout(phase) | Self::Reset(phase) | Self::Closed(phase) => *phase != Phase::Connect,
             Self::Certificate(_) | Self::Tls(_) | Self::Protocol(_) => true,
         }
@@ -172,7 +205,7 @@ impl Failure {
     /// A timeout is not prompt: the backend may only be slow.
     pub fn is_prompt(&self) -> bool {
         match self {
-            Self::Timeout(_) => false,
+            Self::Timeout(_) | Self::HostSilent => false,
             Self::Refused
             | Self::Unreachable(_)
             | Self::Reset(_)
@@ -201,6 +234,7 @@ impl fmt::Display for Failure {
             Self::Refused => f.write_str("connect: connection refused"),
             Self::Unreachable(why) => write!(f, "connect: {why}"),
             Self::Timeout(phase) => write!(f, "{phase}: timed out"),
+            Self::HostSilent => f.write_str("host is silent: it acknowledges no packet"),
             Self::Reset(phase) => write!(f, "{phase}: connection reset"),
             Self::Closed(phase) => write!(f, "{phase}: closed without an answer"),
             Self::Certificate(why) => write!(f, "tls: bad certificate: {why}"),

@@ -16,7 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_core::{desired::DesiredState, model::Scope};
+use lb_core::{
+    control::{Eviction, Which},
+    desired::DesiredState,
+    model::Scope,
+};
 use lb_user::{
     dataplane::{
         Dataplane as _,
@@ -249,7 +253,7 @@ fn sockets_on_a_dead_backend_are_ended_and_no_others() {
     dataplane.apply(&Change::AddMember(vip, live)).unwrap();
     dataplane.apply(&Change::SetServing(vip, serving(&[live]))).unwrap();
     let mut well = TcpStream::connect(vip).unwrap();
-    let evicted = dataplane.evict(&[(vip, dead)]).unwrap();
+    let evicted = dataplane.evict(&[Eviction { pair: (vip, dead), which: Which::All }]).unwrap();
     assert_eq!((evicted.ended, evicted.failed), (2, 0));
     for stream in [&mut hanging, &mut mapped] {
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);

@@ -9,7 +9,7 @@ use common::agent::{
     all_up, await_backend, await_health, await_serving, fast, fast_fall, fast_rise, listed, of_address,
     running,
 };
-use common::load::{Load, assert_left, figure, ms, requests, syn, unix_ms};
+use common::load::{Bounds, Load, assert_left, figure, ms, requests, syn, unix_ms};
 use common::quiet::{alone, beside_others};
 use common::{SOON, lab};
 use lb_tests::lab::{Agent, Launch, Master, VIP};
@@ -48,7 +48,7 @@ fn a_killed_master_has_no_connection_100_ms_later_and_gets_no_new_one() {
         assert!(seen["reason"].as_str().unwrap().contains("connection refused"), "{seen}");
         load.more(500);
         let (load, held) = (load.stop(), held.stop());
-        assert_left(master, &format!("SIGKILL, {family}"), killed, CRASH_BOUND, &load, &held);
+        assert_left(master, &format!("SIGKILL, {family}"), killed, Bounds::one(CRASH_BOUND), &load, &held);
 
         let started = unix_ms();
         master.start().unwrap();
@@ -66,7 +66,7 @@ fn silence(
     lab: &Lab,
     agent: &Agent,
     what: &str,
-    bounds: (Duration, Duration),
+    bounds: (Bounds, Duration),
     fault: fn(&Master) -> anyhow::Result<()>,
     mend: fn(&Master) -> anyhow::Result<()>,
 ) {
@@ -80,7 +80,7 @@ fn silence(
     loads.iter().for_each(|load| load.more(100));
     let moment = unix_ms();
     fault(master).unwrap();
-    await_left(agent, master, fall + SOON);
+    await_left(agent, master, fall.ended + SOON);
     let verdict = unix_ms() - moment;
     loads.iter().for_each(|load| load.more(200));
     for ((load, held), family) in loads.into_iter().zip(held).zip(families) {
@@ -98,7 +98,7 @@ fn silence(
         "{what}: dead after {verdict} ms ({}), up again {back} ms after its end",
         seen["reason"]
     ));
-    assert!(verdict <= ms(fall), "{what}: dead only after {verdict} ms, bound {} ms", ms(fall));
+    assert!(verdict <= ms(fall.ended), "{what}: dead only after {verdict} ms");
     assert!(back <= ms(rise), "{what}: up again only after {back} ms, bound {} ms", ms(rise));
     let report = requests(lab.node(), VIP, "v4", 60);
     assert!(report.failed() == 0 && report.served(master.name()) > 0, "it serves again: {report:?}");
@@ -110,7 +110,8 @@ fn a_master_whose_link_is_cut_is_left_within_fall_times_interval_plus_timeout() 
     let Some(lab) = lab(3) else { return };
     lab.agent_config(fast).unwrap();
     let agent = running(&lab);
-    silence(&lab, &agent, "cut link", (fast_fall(), fast_rise()), Master::cut, Master::mend);
+    let bounds = (Bounds::one(fast_fall()), fast_rise());
+    silence(&lab, &agent, "cut link", bounds, Master::cut, Master::mend);
 }
 
 #[test]
@@ -119,16 +120,50 @@ fn a_stopped_master_is_left_within_fall_times_interval_plus_timeout() {
     let Some(lab) = lab(3) else { return };
     lab.agent_config(fast).unwrap();
     let agent = running(&lab);
-    silence(&lab, &agent, "SIGSTOP", (fast_fall(), fast_rise()), Master::stop, Master::cont);
+    let bounds = (Bounds::one(fast_fall()), fast_rise());
+    silence(&lab, &agent, "SIGSTOP", bounds, Master::stop, Master::cont);
 }
 
+/// With the defaults: `rise` and an `interval` more.
+const DEFAULT_RISE: Duration = Duration::from_secs(2 * 2 + 1);
+/// A heartbeat, its patience, and as much again for a slow machine.
+const DEFAULT_STEERED: Duration = Duration::from_millis(1500);
+
 #[test]
-fn with_default_timings_a_cut_link_is_left_within_seven_seconds() {
+fn with_default_timings_a_host_that_is_gone_is_left_at_once_and_dead_within_three_seconds() {
     let _turn = alone();
     let Some(lab) = lab(3) else { return };
     let agent = running(&lab);
-    let (fall, rise) = (Duration::from_secs(3 * 2 + 1), Duration::from_secs(2 * 2 + 1));
-    silence(&lab, &agent, "cut link, defaults", (fall, rise), Master::cut, Master::mend);
+    let bounds = Bounds { steered: DEFAULT_STEERED, ended: Duration::from_secs(3) };
+    silence(&lab, &agent, "cut link, defaults", (bounds, DEFAULT_RISE), Master::cut, Master::mend);
+}
+
+#[test]
+fn with_default_timings_a_master_that_hangs_is_left_at_once_and_dead_a_second_after_dead_after() {
+    let _turn = alone();
+    let Some(lab) = lab(3) else { return };
+    let agent = running(&lab);
+    let bounds = Bounds { steered: DEFAULT_STEERED, ended: Duration::from_secs(4 + 1) };
+    silence(&lab, &agent, "SIGSTOP, defaults", (bounds, DEFAULT_RISE), Master::stop, Master::cont);
+}
+
+#[test]
+fn a_master_that_pauses_for_two_seconds_is_left_for_that_time_and_keeps_its_connections() {
+    let _turn = alone();
+    let Some(lab) = lab(3) else { return };
+    let agent = running(&lab);
+    let master = lab.master(0);
+    let held = Load::start(&lab, "v4", 0, HELD);
+    let paused = unix_ms();
+    master.stop().unwrap();
+    await_serving(&agent, &[lab.master(1), lab.master(2)], Duration::from_secs(2));
+    let suspect = unix_ms() - paused;
+    held.run_on(Duration::from_millis(u64::try_from(2000 - suspect).unwrap_or(0)));
+    master.cont().unwrap();
+    await_serving(&agent, &[master, lab.master(1), lab.master(2)], SOON);
+    figure(&format!("suspect {suspect} ms after the pause began, up again after {} ms", unix_ms() - paused));
+    let held = held.stop();
+    assert_eq!(held.broken(), 0, "{held:?}");
 }
 
 #[test]

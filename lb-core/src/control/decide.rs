@@ -1,22 +1,22 @@
 //! From verdicts to what the kernel should hold.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use super::{Controller, Effect, Pair, Tracked};
+use super::{Controller, Effect, Eviction, Now, Tracked, Which};
 use crate::{
     config::ServiceConfig,
     desired::{Candidate, DesiredBackend, DesiredService, DesiredState, ends_connections, serving},
-    model::{Admin, BackendKey},
+    model::{Admin, BackendKey, OnDown},
 };
 
 impl Controller {
     /// Who serves, and whose connections are ended. Programs the kernel when that changed.
-    pub(super) fn decide(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn decide(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let config = self.config.clone();
         let mut services = Vec::with_capacity(config.services.len());
         let mut evict = Vec::new();
         for service in &config.services {
-            services.push(self.decide_service(service, &mut evict));
+            services.push(self.decide_service(now, service, &mut evict));
         }
         let desired = DesiredState { services };
         let changed = self.programmed.as_deref() != Some(&desired);
@@ -27,7 +27,12 @@ impl Controller {
         }
     }
 
-    fn decide_service(&mut self, service: &ServiceConfig, evict: &mut Vec<Pair>) -> DesiredService {
+    fn decide_service(
+        &mut self,
+        now: Now,
+        service: &ServiceConfig,
+        evict: &mut Vec<Eviction>,
+    ) -> DesiredService {
         let keys: Vec<_> = self.of_service(service).map(|(key, _)| key.clone()).collect();
         let candidates: Vec<_> = keys.iter().filter_map(|key| self.candidate(key)).collect();
         let standings = serving(&candidates, service.prefer, service.on_all_down);
@@ -43,10 +48,15 @@ impl Controller {
             if ends {
                 severed.insert(key.address);
             }
+            let pair = (service.vip, key.address);
             if ends && !tracked.ended {
-                evict.push((service.vip, key.address));
+                evict.push(Eviction { pair, which: Which::All });
             }
             tracked.ended = ends;
+            if let Some(since) = tracked.silence_to_free(now, service.on_down) {
+                tracked.freed = Some(since);
+                evict.push(Eviction { pair, which: Which::BegunSince(since) });
+            }
         }
         let members = keys.into_iter().map(|key| key.address).collect();
         DesiredService {
@@ -77,5 +87,15 @@ impl Controller {
             trusted: machine.trusted(),
             local: self.is_local(key.address),
         })
+    }
+}
+
+impl Tracked {
+    /// The silence during which connections were begun that wait in vain: others serve, so their retries find somebody.
+    /// Once for each silence.
+    fn silence_to_free(&self, now: Now, on_down: OnDown) -> Option<Instant> {
+        let since = self.machine.frees_since(now.instant)?;
+        let new = self.freed != Some(since);
+        (new && on_down == OnDown::Reset && !self.standing.is_serving()).then_some(since)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     hosts::Entry,
     model::BackendKey,
     operator::{OperatorError, OperatorRequest},
-    probe::{Failure, ProbeOutcome, ProbeTarget},
+    probe::{Failure, ProbeOutcome, ProbeTarget, Silence},
     state::State,
     view::{BackendView, TransitionView},
 };
@@ -29,6 +29,25 @@ pub struct Now {
 
 /// A VIP and one of its backends: how the kernel names what we call a [`BackendKey`].
 pub type Pair = (SocketAddr, SocketAddr);
+
+/// Connections that are to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Eviction {
+    /// Through which VIP, to which backend.
+    pub pair: Pair,
+    /// Which of them.
+    pub which: Which,
+}
+
+/// Which of a pair's connections are ended. Ordered: the later includes the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// Those begun since then that have not received a byte, unless somebody has received one from that backend
+    /// meanwhile.
+    BegunSince(Instant),
+    /// All.
+    All,
+}
 
 /// Everything that can happen to an agent.
 #[derive(Debug)]
@@ -50,6 +69,13 @@ pub enum Event {
         key: BackendKey,
         /// Why.
         why: Failure,
+    },
+    /// A backend has not answered yet. Comes again and again until it does.
+    Silent {
+        /// Which.
+        key: BackendKey,
+        /// Since when, and what its host says.
+        silence: Silence,
     },
     /// A new configuration is in force.
     Reloaded(Arc<Config>),
@@ -80,12 +106,12 @@ pub enum Effect {
         /// Comes back with [`Event::Probed`].
         attempt: u64,
     },
-    /// Program the kernel, then end the connections that hang on these backends.
+    /// Program the kernel, then end these connections.
     Program {
         /// What it should hold.
         desired: Arc<DesiredState>,
-        /// Whose connections are ended.
-        evict: Vec<Pair>,
+        /// Which connections are ended.
+        evict: Vec<Eviction>,
     },
     /// Keep this over restarts.
     Persist(State),

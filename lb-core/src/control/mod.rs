@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-pub use event::{Effect, Event, Now, Pair};
+pub use event::{Effect, Event, Eviction, Now, Pair, Which};
 
 use self::membership::Member;
 use crate::{
@@ -65,6 +65,8 @@ struct Tracked {
     standing: Standing,
     /// Its connections were ended, and it would be in vain to do it again.
     ended: bool,
+    /// The silence whose new connections were ended.
+    freed: Option<Instant>,
 }
 
 impl Controller {
@@ -92,7 +94,7 @@ impl Controller {
         effects.push(Effect::Hosts(this.config.hosts_entries()));
         effects.push(Effect::Persist(this.state.clone()));
         this.probe_due(now, &mut effects);
-        this.decide(&mut effects);
+        this.decide(now, &mut effects);
         (this, effects)
     }
 
@@ -109,6 +111,12 @@ impl Controller {
                     tracked.machine.connection_lost(now.instant, &why);
                 }
             }
+            Event::Silent { key, silence } => {
+                let tracked = self.backends.get_mut(&key);
+                if let Some(transition) = tracked.and_then(|t| t.machine.silent(now.instant, silence)) {
+                    self.announce(now, &key, transition, &mut effects);
+                }
+            }
             Event::Reloaded(config) => self.reload(now, config, &mut effects),
             Event::Operator { request, ticket } => {
                 let result = Box::new(self.operate(now, &request, &mut effects));
@@ -119,7 +127,7 @@ impl Controller {
         }
         self.expire(now, &mut effects);
         self.probe_due(now, &mut effects);
-        self.decide(&mut effects);
+        self.decide(now, &mut effects);
         effects
     }
 

@@ -47,7 +47,7 @@ impl Controller {
         self.track_members(now, &Adopted::default(), effects);
         // Who serves follows from the change, and the answer shows it.
         self.probe_due(now, effects);
-        self.decide(effects);
+        self.decide(now, effects);
         let after = match request {
             OperatorRequest::Remove { .. } => before,
             OperatorRequest::SetAdmin { .. }

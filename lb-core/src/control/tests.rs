@@ -7,7 +7,7 @@ use crate::{
     config::{self, Overrides},
     model::Admin,
     operator::{OperatorError, OperatorRequest},
-    probe::{Failure, Phase},
+    probe::{Failure, HostSign, Phase, Silence},
     view::BackendView,
 };
 
@@ -39,7 +39,10 @@ struct Bench {
     now: Now,
     under_way: BTreeMap<BackendKey, u64>,
     programmed: Arc<DesiredState>,
+    /// Whose connections were all ended.
     evicted: Vec<Pair>,
+    /// Whose new connections were.
+    freed: Vec<(Pair, Instant)>,
     kept: State,
     stopped: Vec<BackendKey>,
     answer: Option<Result<BackendView, OperatorError>>,
@@ -59,6 +62,7 @@ impl Bench {
             under_way: BTreeMap::new(),
             programmed: Arc::default(),
             evicted: Vec::new(),
+            freed: Vec::new(),
             kept: State::default(),
             stopped: Vec::new(),
             answer: None,
@@ -73,7 +77,12 @@ impl Bench {
                 Effect::Probe { key, attempt } => _ = self.under_way.insert(key, attempt),
                 Effect::Program { desired, evict } => {
                     self.programmed = desired;
-                    self.evicted.extend(evict);
+                    for Eviction { pair, which } in evict {
+                        match which {
+                            Which::All => self.evicted.push(pair),
+                            Which::BegunSince(since) => self.freed.push((pair, since)),
+                        }
+                    }
                 }
                 Effect::Persist(state) => self.kept = state,
                 Effect::StopProber(key) => self.stopped.push(key),
@@ -166,6 +175,38 @@ fn a_dead_backend_leaves_and_its_connections_are_ended_once() {
     assert_eq!(bench.evicted, [pair(THREE[0])]);
     bench.answer(THREE[0], &REFUSED, 5);
     assert_eq!(bench.evicted, [pair(THREE[0])]);
+}
+
+fn silent(bench: &mut Bench, address: &str, since: Instant) {
+    let silence = Silence { since, host: HostSign::Acknowledged };
+    bench.event(Event::Silent { key: key(address), silence });
+}
+
+#[test]
+fn a_silent_backend_is_left_and_its_new_connections_are_freed_once() {
+    let mut bench = Bench::new(&THREE);
+    THREE.iter().for_each(|address| bench.answer(address, &READY, 1));
+    let since = bench.now.instant;
+    for _ in 0..12 {
+        bench.pass(Duration::from_millis(50));
+        silent(&mut bench, THREE[0], since);
+    }
+    assert_eq!(bench.serving(), [THREE[1], THREE[2]]);
+    assert_eq!(bench.freed, [(pair(THREE[0]), since)]);
+    assert!(bench.evicted.is_empty(), "what is established stays");
+}
+
+#[test]
+fn when_all_are_silent_all_go_on_serving_and_nothing_is_ended() {
+    let mut bench = Bench::new(&THREE);
+    THREE.iter().for_each(|address| bench.answer(address, &READY, 1));
+    let since = bench.now.instant;
+    for _ in 0..12 {
+        bench.pass(Duration::from_millis(50));
+        THREE.iter().for_each(|address| silent(&mut bench, address, since));
+    }
+    assert_eq!(bench.serving(), THREE);
+    assert!(bench.freed.is_empty() && bench.evicted.is_empty());
 }
 
 #[test]

@@ -61,7 +61,16 @@ impl Controller {
         let machine = begin(&service.health, now.instant, seed);
         effects.push(Effect::StartProber(target.clone()));
         let standing = Standing::Out(OutWhy::NeverUp(Health::Unknown));
-        let tracked = Tracked { member, leaving: false, machine, target, attempt: 0, standing, ended: false };
+        let tracked = Tracked {
+            member,
+            leaving: false,
+            machine,
+            target,
+            attempt: 0,
+            standing,
+            ended: false,
+            freed: None,
+        };
         self.backends.insert(key, tracked);
     }
 
@@ -104,5 +113,6 @@ fn target(service: &ServiceConfig, key: &BackendKey) -> ProbeTarget {
         hostname: service.hostname.clone(),
         timeout: service.health.timeout,
         heartbeat: service.health.heartbeat,
+        patience: service.health.patience(),
     }
 }

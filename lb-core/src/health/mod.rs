@@ -8,29 +8,34 @@
 //! | not ready | up after `rise` in a row | not ready | not ready, or dead by the rule below |
 //! | dead | up after `rise` in a row | not ready | dead |
 //!
-//! * Dead takes `fall` failures in a row. If the last of them is a timeout, it also takes `dead_after` without any
-//!   answer, because a host that is silent may only be overloaded; what a backend says itself (refused, reset, a bad
+//! * Dead takes `fall` failures in a row. If the last of them is a timeout, it also takes `dead_after` without an
+//!   answer to what was asked, because a host that is silent may only be overloaded; what a backend says itself (refused, reset, a bad
 //!   certificate) is believed.
 //! * A backend that was never up and not taken over is up with its first success.
 //! * An inconclusive probe changes nothing but the schedule.
+//!
+//! Silence is noticed between probes as well, see [`silence`]: it makes suspect, and kills where the host is gone.
 //!
 //! Time to notice, from the fault to dead: at most `fall * interval + timeout`, or `dead_after` where that is longer.
 //! The first probe after the fault starts within an interval, and the others follow each other no slower. From
 //! healthy again to up: at most `rise * interval + timeout`.
 
 mod schedule;
+mod silence;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
+pub use silence::{free_after, gone_after, patience};
+
 use schedule::{LossBudget, Pace, Schedule, jittered};
 use state::{Doubt, Facts, Run, State, Trend};
 
 use crate::{
     model::Health,
-    probe::{CheckKind, Failure, HealthCheck, ProbeOutcome},
+    probe::{CheckKind, Failure, HealthCheck, ProbeOutcome, Silence},
 };
 
 /// A change of a backend's health.
@@ -58,6 +63,8 @@ pub struct Machine {
     /// The last answer of any kind; before the first, when the machine began.
     last_answer: Instant,
     latency: Option<Duration>,
+    /// What was told last since the last answer.
+    silence: Option<Silence>,
     adopted: bool,
     ever_up: bool,
     accepts_tcp: bool,
@@ -78,6 +85,7 @@ impl Machine {
             since: now,
             last_answer: now,
             latency: None,
+            silence: None,
             adopted: false,
             ever_up: false,
             accepts_tcp: false,
@@ -145,7 +153,7 @@ impl Machine {
     pub fn verdict_due(&self) -> Option<Instant> {
         let streak = self.state.streak()?;
         let enough = streak.failures >= self.check.fall && !streak.last.is_prompt();
-        enough.then(|| self.last_answer + self.check.dead_after)
+        enough.then(|| self.silent_since() + self.check.dead_after)
     }
 
     /// Gives the verdict that has come due, if it has. A probe under way goes on.
@@ -157,7 +165,7 @@ impl Machine {
         self.enter(next, now)
     }
 
-    /// The kept connection was closed or reset, or its heartbeat stopped: a probe starts at once or, where one is
+    /// The kept connection was closed or reset: a probe starts at once or, where one is
     /// under way, right after it. A backend that closes each connection gains no more than one probe per interval.
     /// A connection that broke in a probe needs no mention: the outcome says so.
     pub fn connection_lost(&mut self, now: Instant, why: &Failure) {
@@ -238,6 +246,12 @@ impl Machine {
         self.trusted
     }
 
+    /// When the question was asked that is unanswered, where that is known. A probe that fails says no more than that
+    /// there was no answer since the last one.
+    fn silent_since(&self) -> Instant {
+        self.silence.map_or(self.last_answer, |silence| silence.since.max(self.last_answer))
+    }
+
     fn is_established(&self) -> bool {
         self.adopted || self.ever_up
     }
@@ -246,7 +260,7 @@ impl Machine {
         Facts {
             fall: self.check.fall,
             rise: self.check.rise,
-            silent: now.saturating_duration_since(self.last_answer) >= self.check.dead_after,
+            silent: now.saturating_duration_since(self.silent_since()) >= self.check.dead_after,
             established: self.is_established(),
         }
     }
@@ -257,11 +271,15 @@ impl Machine {
             ProbeOutcome::Ready { latency } | ProbeOutcome::NotReady { latency, .. } => {
                 self.latency = Some(*latency);
                 self.last_answer = now;
+                self.silence = None;
                 self.accepts_tcp = true;
                 self.trusted = true;
             }
             ProbeOutcome::Failed(why) => {
                 self.accepts_tcp = why.accepted_tcp();
+                if why.is_prompt() {
+                    self.silence = None;
+                }
                 self.trusted &= !matches!(why, Failure::Certificate(_));
             }
             ProbeOutcome::Inconclusive { .. } => {}

@@ -90,7 +90,7 @@ pub(super) struct Facts {
 }
 
 impl Streak {
-    fn first(last: &Failure) -> Self {
+    pub(super) fn first(last: &Failure) -> Self {
         Self { failures: NonZeroU32::MIN, last: last.clone() }
     }
 
@@ -121,6 +121,11 @@ impl State {
             Self::NotReady { .. } => Health::NotReady,
             Self::Dead { .. } => Health::Dead,
         }
+    }
+
+    /// What a verdict makes of it that no probe has brought about, after so many failed ones.
+    pub(super) fn gone(why: Failure, failures: u32) -> Self {
+        Self::Dead { why, run: Run::Failures(failures) }
     }
 
     /// The failures that have not killed it yet.

@@ -134,6 +134,7 @@ impl Agent {
             Some(event) = inputs.probes.recv() => Wake::Event(match event {
                 ProbeEvent::Done { key, attempt, outcome } => Event::Probed { key, attempt, outcome },
                 ProbeEvent::ConnectionLost { key, why } => Event::ConnectionLost { key, why },
+                ProbeEvent::Silent { key, silence } => Event::Silent { key, silence },
             }),
             Some(report) = inputs.reports.recv() => Wake::Report(report),
             Some(call) = inputs.operators.recv() => Wake::Operator(call),

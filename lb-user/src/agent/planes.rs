@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
+use lb_core::{
+    control::{Eviction, Pair},
+    desired::DesiredState,
+    model::DataplaneKind,
+};
 
 use crate::dataplane::{Counters, DataplaneError, Evicted, Inspection, Plane};
 
@@ -77,10 +81,10 @@ impl Planes {
         first.map_or(Ok(changes), Err)
     }
 
-    pub(super) fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
-        let mut sum = self.current.evict(pairs)?;
+    pub(super) fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
+        let mut sum = self.current.evict(evictions)?;
         for old in &mut self.retiring {
-            sum += old.plane.evict(pairs)?;
+            sum += old.plane.evict(evictions)?;
         }
         Ok(sum)
     }

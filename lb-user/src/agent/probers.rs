@@ -173,6 +173,7 @@ mod tests {
             hostname: None,
             timeout: Duration::from_secs(1),
             heartbeat: None,
+            patience: Duration::from_secs(1),
         }
     }
 

@@ -1,14 +1,18 @@
 //! The thread that makes the kernel hold what it should. A slow kernel call delays nobody but the next change.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     mem,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
+use lb_core::{
+    control::{Eviction, Pair, Which},
+    desired::DesiredState,
+    model::DataplaneKind,
+};
 use tokio::sync::mpsc;
 
 use super::{chain, planes::Planes};
@@ -21,13 +25,16 @@ const UNORDERED: Duration = Duration::from_secs(5);
 /// programmed shows up a moment later.
 const SWEEPS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
+/// Which connections of each pair are to be ended.
+type Evictions = BTreeMap<Pair, Which>;
+
 /// What the thread is asked to do. Later orders replace earlier ones; evictions add up.
 #[derive(Default)]
 struct Orders {
     desired: Option<Arc<DesiredState>>,
     /// Counts the changes of `desired`, so that a report says which it is about.
     generation: u64,
-    evict: BTreeSet<Pair>,
+    evict: Evictions,
     switch: Option<Switch>,
     news: bool,
     stop: bool,
@@ -98,11 +105,14 @@ impl Reconciler {
     }
 
     /// Orders a state, and connections to be ended after it is in force. Gives the order's number.
-    pub(super) fn order(&self, desired: Arc<DesiredState>, evict: Vec<Pair>) -> u64 {
+    pub(super) fn order(&self, desired: Arc<DesiredState>, evict: Vec<Eviction>) -> u64 {
         let mut orders = self.shared.lock();
         orders.desired = Some(desired);
         orders.generation += 1;
-        orders.evict.extend(evict);
+        for Eviction { pair, which } in evict {
+            let ordered = orders.evict.entry(pair).or_insert(which);
+            *ordered = which.max(*ordered);
+        }
         orders.news = true;
         self.shared.wake.notify_one();
         orders.generation
@@ -148,15 +158,15 @@ struct Worker {
     planes: Planes,
     shared: Arc<Shared>,
     reports: mpsc::Sender<Report>,
-    sweeps: Vec<(Instant, BTreeSet<Pair>)>,
+    sweeps: Vec<(Instant, Evictions)>,
     current: Arc<DesiredState>,
     generation: u64,
 }
 
 /// What woke the thread.
 enum Wake {
-    Orders { evict: BTreeSet<Pair>, switch: Option<Switch> },
-    Sweep(BTreeSet<Pair>),
+    Orders { evict: Evictions, switch: Option<Switch> },
+    Sweep(Evictions),
     Resync,
     Stop,
 }
@@ -167,8 +177,8 @@ impl Worker {
         loop {
             match self.wait(resync_at) {
                 Wake::Stop => return,
-                Wake::Sweep(pairs) => {
-                    self.evict(&pairs);
+                Wake::Sweep(evictions) => {
+                    self.evict(&evictions);
                     continue;
                 }
                 Wake::Orders { evict, switch } => {
@@ -238,27 +248,28 @@ impl Worker {
         })
     }
 
-    fn begin_eviction(&mut self, pairs: BTreeSet<Pair>) {
-        if pairs.is_empty() {
+    fn begin_eviction(&mut self, evictions: Evictions) {
+        if evictions.is_empty() {
             return;
         }
-        self.evict(&pairs);
+        self.evict(&evictions);
         let now = Instant::now();
         // Bounded: every eviction adds two sweeps that are over within a second.
-        self.sweeps.extend(SWEEPS.iter().map(|after| (now + *after, pairs.clone())));
+        self.sweeps.extend(SWEEPS.iter().map(|after| (now + *after, evictions.clone())));
     }
 
     /// A backend that serves again meanwhile keeps its new connections.
-    fn evict(&mut self, pairs: &BTreeSet<Pair>) {
+    fn evict(&mut self, evictions: &Evictions) {
         let serves = |(vip, address): &Pair| {
             let service = self.current.services.iter().find(|s| s.vip == *vip);
             service.is_some_and(|s| s.serving.iter().any(|b| b.address == *address))
         };
-        let pairs: Vec<_> = pairs.iter().filter(|pair| !serves(pair)).copied().collect();
-        if pairs.is_empty() {
+        let left = evictions.iter().filter(|(pair, _)| !serves(pair));
+        let left: Vec<_> = left.map(|(pair, which)| Eviction { pair: *pair, which: *which }).collect();
+        if left.is_empty() {
             return;
         }
-        let result = self.planes.evict(&pairs).map_err(|e| chain(&e));
+        let result = self.planes.evict(&left).map_err(|e| chain(&e));
         self.send(Report::Evicted(result));
     }
 

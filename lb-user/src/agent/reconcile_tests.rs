@@ -45,9 +45,9 @@ impl Dataplane for Fake {
         state.log.push("programmed".to_owned());
         Ok(())
     }
-    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
-        self.0.lock().unwrap().log.push(format!("evicted {}", pairs[0].1));
-        Ok(Evicted { ended: pairs.len(), failed: 0 })
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
+        self.0.lock().unwrap().log.push(format!("evicted {}", evictions[0].pair.1));
+        Ok(Evicted { ended: evictions.len(), failed: 0 })
     }
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
         let active = self.0.lock().unwrap().active;
@@ -92,7 +92,7 @@ fn desired(serving: &[u8]) -> Arc<DesiredState> {
         policy: lb_core::model::Policy::Random,
         members: serving.iter().map(|b| b.address).collect(),
         serving,
-        severed: BTreeSet::new(),
+        severed: Default::default(),
     };
     Arc::new(DesiredState { services: vec![service] })
 }
@@ -110,13 +110,17 @@ fn reconciled(reports: &mut mpsc::Receiver<Report>) -> Reconciled {
     }
 }
 
+fn all_of(n: u8) -> Eviction {
+    Eviction { pair: (vip(), backend(n)), which: Which::All }
+}
+
 #[test]
 fn a_dead_backend_leaves_the_kernel_before_its_connections_are_ended() {
     let fake = Fake::default();
     let (reconciler, mut reports) = start(&fake);
     reconciler.order(desired(&[1, 2]), Vec::new());
     reconciled(&mut reports);
-    reconciler.order(desired(&[2]), vec![(vip(), backend(1))]);
+    reconciler.order(desired(&[2]), vec![all_of(1)]);
     reconciled(&mut reports);
     let log = fake.0.lock().unwrap().log.clone();
     assert_eq!(log[..3], ["programmed", "programmed", "evicted 192.168.0.1:6443"]);
@@ -126,7 +130,7 @@ fn a_dead_backend_leaves_the_kernel_before_its_connections_are_ended() {
 fn connections_are_looked_for_again_after_an_eviction() {
     let fake = Fake::default();
     let (reconciler, mut reports) = start(&fake);
-    reconciler.order(desired(&[2]), vec![(vip(), backend(1))]);
+    reconciler.order(desired(&[2]), vec![all_of(1)]);
     let mut evictions = 0;
     while evictions < 1 + SWEEPS.len() {
         if let Report::Evicted(result) = reports.blocking_recv().unwrap() {
@@ -140,7 +144,7 @@ fn connections_are_looked_for_again_after_an_eviction() {
 fn a_backend_that_serves_again_keeps_its_connections() {
     let fake = Fake::default();
     let (reconciler, mut reports) = start(&fake);
-    reconciler.order(desired(&[1]), vec![(vip(), backend(1))]);
+    reconciler.order(desired(&[1]), vec![all_of(1)]);
     reconciled(&mut reports);
     assert_eq!(fake.0.lock().unwrap().log, ["programmed"]);
 }
@@ -195,7 +199,7 @@ fn a_dataplane_that_is_left_goes_only_after_its_last_connection() {
     }
     assert_eq!(log_of(&old), ["programmed", "quiesced"]);
     assert_eq!(planes.counters().unwrap()[&(vip(), backend(1))].active, 1, "both are counted");
-    assert_eq!(planes.evict(&[(vip(), backend(1))]).unwrap().ended, 2, "both are searched");
+    assert_eq!(planes.evict(&[all_of(1)]).unwrap().ended, 2, "both are searched");
     old.0.lock().unwrap().active = 0;
     planes.reconcile(&desired(&[1])).unwrap();
     assert_eq!(log_of(&old).last().unwrap(), "removed");

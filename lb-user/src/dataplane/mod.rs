@@ -4,6 +4,7 @@
 //! remembered that can be observed.
 
 mod error;
+mod evict;
 mod held;
 pub mod ipvs;
 mod open;
@@ -13,7 +14,11 @@ pub mod socket;
 
 use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, ops::AddAssign, time::Duration};
 
-use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
+use lb_core::{
+    control::{Eviction, Pair},
+    desired::DesiredState,
+    model::DataplaneKind,
+};
 
 pub use error::{DataplaneError, Unsupported};
 pub use held::{Held, HeldService, cleanup, counters, peek};
@@ -48,8 +53,8 @@ pub trait Dataplane {
     /// Makes one mutation.
     fn apply(&mut self, change: &Self::Change) -> Result<(), DataplaneError>;
 
-    /// Ends every connection that was made through one of the VIPs to the backend beside it.
-    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError>;
+    /// Ends connections that were made through a VIP to a backend that takes no new ones.
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError>;
 
     /// What the kernel counted, for each pair that it knows.
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError>;

@@ -3,7 +3,11 @@ use std::{
     time::Duration,
 };
 
-use lb_core::{control::Pair, desired::DesiredState, model::DataplaneKind};
+use lb_core::{
+    control::{Eviction, Pair},
+    desired::DesiredState,
+    model::DataplaneKind,
+};
 
 use super::{Counters, Dataplane, DataplaneError, Evicted, Inspection};
 
@@ -16,7 +20,7 @@ pub trait Plane: Send {
     fn reconcile(&mut self, desired: &DesiredState) -> Result<usize, DataplaneError>;
 
     /// [`Dataplane::evict`].
-    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError>;
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError>;
 
     /// [`Dataplane::counters`].
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError>;
@@ -64,8 +68,8 @@ impl<D: Dataplane + Send> Plane for D {
         first.map_or(Ok(changes.len()), Err)
     }
 
-    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
-        Dataplane::evict(self, pairs)
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
+        Dataplane::evict(self, evictions)
     }
 
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {

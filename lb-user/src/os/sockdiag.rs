@@ -6,7 +6,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, 
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use rustix::{
@@ -39,22 +39,62 @@ const BUFFER: usize = 64 * 1024;
 /// memory (about 10 MiB).
 const MAX_SOCKETS: usize = 100_000;
 
-/// A TCP socket of this network namespace, with what the kernel programs remember of it.
+/// A TCP socket of this network namespace.
 #[derive(Clone, Debug)]
-pub struct TrackedSocket {
+pub struct TcpSocket {
     family: u8,
     id: SocketId,
-    /// Whom it talks to, a v4-mapped address in its IPv4 form.
+    /// Its own address, a v4-mapped one in its IPv4 form.
+    pub own: net::SocketAddr,
+    /// Whom it talks to, likewise.
     pub peer: net::SocketAddr,
-    /// The bytes of the storage map's value.
-    pub value: Vec<u8>,
+    /// How far it has come, where the kernel says so.
+    pub progress: Option<Progress>,
+    /// The bytes that a socket storage map has for it, where one was asked about.
+    pub stored: Option<Vec<u8>>,
 }
 
-/// A TCP socket of this network namespace, as its two ends.
-#[derive(Clone, Debug)]
-pub struct ConnectedSocket {
-    family: u8,
-    id: SocketId,
+impl TcpSocket {
+    fn new(family: u8, response: &InetResponse) -> Self {
+        let id = response.header.socket_id.clone();
+        let (own, peer) = (own_of(&id), peer_of(&id));
+        let (progress, stored) = (progress_of(response), storage_value(response));
+        Self { family, id, own, peer, progress, stored }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Its SYN has not been answered.
+    pub connecting: bool,
+    /// Segments that its peer has not acknowledged.
+    pub unacknowledged: u32,
+    /// Bytes that it ever received.
+    pub received: u64,
+    /// Since it last sent data; before it has sent any, since it was connected.
+    pub sent_ago: Duration,
+    /// Since it last received data; means nothing while `received` is 0.
+    pub received_ago: Duration,
+}
+
+impl Progress {
+    /// TCP_SYN_SENT, include/net/tcp_states.h.
+    const SYN_SENT: u8 = 2;
+
+    /// From a socket's state and its struct tcp_info, include/uapi/linux/tcp.h: tcpi_unacked, tcpi_last_data_sent,
+    /// tcpi_last_data_recv (both in ms) and tcpi_bytes_received (Linux 4.1).
+    fn parse(state: u8, info: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
+        let millis = |at| word(at).map(|millis| Duration::from_millis(millis.into()));
+        Some(Self {
+            connecting: state == Self::SYN_SENT,
+            unacknowledged: word(24)?,
+            sent_ago: millis(44)?,
+            received_ago: millis(52)?,
+            received: u64::from_ne_bytes(info.get(128..136)?.try_into().ok()?),
+        })
+    }
 }
 
 /// How a socket was ended.
@@ -83,49 +123,58 @@ impl SockDiag {
 
     /// Every TCP socket, of IPv4 and IPv6, that has a value in the socket storage map behind `map_fd`, and that is
     /// connecting or connected. TIME_WAIT sockets hang on nobody.
-    pub fn tracked(&self, map_fd: i32) -> io::Result<Vec<TrackedSocket>> {
-        let mut found = Vec::new();
-        for family in [AF_INET, AF_INET6] {
-            self.send(&with_storages(request(family), map_fd))?;
-            self.receive(|response| {
-                if let Some(value) = storage_value(response)
-                    && found.len() < MAX_SOCKETS
-                {
-                    let id = response.header.socket_id.clone();
-                    let peer = peer_of(&id);
-                    found.push(TrackedSocket { family, id, peer, value });
-                }
-            })?;
-        }
-        Ok(found)
+    pub fn tracked(&self, map_fd: i32) -> io::Result<Vec<TcpSocket>> {
+        self.dump(|family| with_storages(request(family), map_fd), |socket| socket.stored.is_some())
     }
 
-    /// Every TCP socket, of IPv4 and IPv6, that is connecting or connected, and whose own and whose peer's address, a
-    /// v4-mapped one in its IPv4 form, are wanted. TIME_WAIT sockets hang on nobody.
-    pub fn connected(
+    /// Every TCP socket, of IPv4 and IPv6, that is connecting or connected, and that is wanted. TIME_WAIT sockets hang on
+    /// nobody.
+    pub fn connected(&self, is_wanted: impl Fn(&TcpSocket) -> bool) -> io::Result<Vec<TcpSocket>> {
+        self.dump(request, is_wanted)
+    }
+
+    fn dump(
         &self,
-        is_wanted: impl Fn(net::SocketAddr, net::SocketAddr) -> bool,
-    ) -> io::Result<Vec<ConnectedSocket>> {
+        request: impl Fn(u8) -> Vec<u8>,
+        is_wanted: impl Fn(&TcpSocket) -> bool,
+    ) -> io::Result<Vec<TcpSocket>> {
         let mut found = Vec::new();
         for family in [AF_INET, AF_INET6] {
             self.send(&request(family))?;
             self.receive(|response| {
-                let id = &response.header.socket_id;
-                if found.len() < MAX_SOCKETS && is_wanted(own_of(id), peer_of(id)) {
-                    found.push(ConnectedSocket { family, id: id.clone() });
+                let socket = TcpSocket::new(family, response);
+                if found.len() < MAX_SOCKETS && is_wanted(&socket) {
+                    found.push(socket);
                 }
             })?;
         }
         Ok(found)
     }
 
-    /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
-    pub fn destroy(&self, socket: &TrackedSocket) -> io::Result<Ended> {
-        self.destroy_id(socket.family, &socket.id)
+    /// How far one connection has come; `None`: it is gone.
+    pub fn progress(&self, own: net::SocketAddr, peer: net::SocketAddr) -> io::Result<Option<Progress>> {
+        let family = if own.is_ipv4() { AF_INET } else { AF_INET6 };
+        let mut asked = inet_request(family);
+        asked.socket_id = SocketId {
+            source_port: own.port(),
+            destination_port: peer.port(),
+            source_address: own.ip(),
+            destination_address: peer.ip(),
+            // INET_DIAG_NOCOOKIE, include/uapi/linux/inet_diag.h: whichever it is.
+            cookie: [0xff; 8],
+            ..asked.socket_id
+        };
+        self.send(&serialize(asked, NLM_F_REQUEST | NLM_F_ACK))?;
+        let mut found = None;
+        match self.receive(|response| found = progress_of(response)) {
+            Ok(()) => Ok(found),
+            Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
-    pub fn destroy_connected(&self, socket: &ConnectedSocket) -> io::Result<Ended> {
+    pub fn destroy(&self, socket: &TcpSocket) -> io::Result<Ended> {
         self.destroy_id(socket.family, &socket.id)
     }
 
@@ -143,9 +192,7 @@ impl SockDiag {
 
     /// Whether the kernel can end sockets. A socket that cannot exist is asked for: ENOENT says yes, EOPNOTSUPP no.
     pub fn can_destroy(&self) -> io::Result<bool> {
-        let id = SocketId::new_v4();
-        let nobody = TrackedSocket { family: AF_INET, peer: peer_of(&id), id, value: Vec::new() };
-        match self.destroy(&nobody) {
+        match self.destroy_id(AF_INET, &SocketId::new_v4()) {
             Ok(_) => Ok(true),
             Err(e) if e.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(false),
             Err(e) => Err(e),
@@ -192,10 +239,18 @@ fn peer_of(id: &SocketId) -> net::SocketAddr {
     net::SocketAddr::new(id.destination_address.to_canonical(), id.destination_port)
 }
 
+fn progress_of(response: &InetResponse) -> Option<Progress> {
+    let info = response.nlas.iter().find_map(|nla| match nla {
+        Nla::TcpInfo(info) => Some(info),
+        _ => None,
+    })?;
+    Progress::parse(response.header.state, info)
+}
+
 fn inet_request(family: u8) -> InetRequest {
     let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT - StateFlags::CLOSE;
     let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::empty(), states, socket_id }
+    InetRequest { family, protocol: IPPROTO_TCP, extensions: ExtensionFlags::INFO, states, socket_id }
 }
 
 fn request(family: u8) -> Vec<u8> {

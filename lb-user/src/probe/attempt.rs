@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use lb_core::probe::{Failure, Phase, ProbeOutcome};
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +25,7 @@ struct Span {
 /// An answer's head, with the connection that it came on.
 struct Answered {
     http: Http,
+    own: Option<SocketAddr>,
     made: Instant,
     head: Head,
 }
@@ -30,6 +33,10 @@ struct Answered {
 impl Attempts {
     pub(super) fn new(plan: Plan) -> Self {
         Self(plan)
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.0
     }
 
     /// Makes one probe, over the kept connection where that can be, and leaves in its place the one to be watched.
@@ -62,13 +69,14 @@ impl Attempts {
         let stream = timeout_at(span.deadline, dial::tcp(&self.0))
             .await
             .unwrap_or(Err(Trouble::Backend(Failure::Timeout(Phase::Connect))))?;
-        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), made: Instant::now() })
+        let own = stream.local_addr().ok();
+        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now() })
     }
 
     async fn ask(&self, plan: &HttpPlan, kept: Option<Kept>, span: Span) -> Result<Answered, Trouble> {
-        if let Some(Kept { connection: Connection::Http(mut http), made }) = kept {
+        if let Some(Kept { connection: Connection::Http(mut http), own, made }) = kept {
             match timeout_at(span.deadline, http.ask(&plan.question)).await {
-                Ok(Ok(head)) => return Ok(Answered { http, made, head }),
+                Ok(Ok(head)) => return Ok(Answered { http, own, made, head }),
                 // It ended before or because it was used; whether the backend is well, a fresh one tells.
                 Ok(Err(_)) => {}
                 Err(_) => return Err(Failure::Timeout(Phase::Request).into()),
@@ -80,10 +88,10 @@ impl Attempts {
     async fn dial_and_ask(&self, plan: &HttpPlan, span: Span) -> Result<Answered, Trouble> {
         let mut phase = Phase::Connect;
         let answered = async {
-            let mut http = dial::http(&self.0, plan, &mut phase).await?;
+            let (mut http, own) = dial::http(&self.0, plan, &mut phase).await?;
             let made = Instant::now();
             let head = http.ask(&plan.question).await?;
-            Ok(Answered { http, made, head })
+            Ok(Answered { http, own, made, head })
         };
         match timeout_at(span.deadline, answered).await {
             Ok(result) => result,
@@ -95,7 +103,7 @@ impl Attempts {
 impl Answered {
     async fn finish(self, span: Span) -> Option<Kept> {
         let http = self.http.finish(self.head, span.deadline).await?;
-        Some(Kept { connection: Connection::Http(http), made: self.made })
+        Some(Kept { connection: Connection::Http(http), own: self.own, made: self.made })
     }
 }
 

@@ -1,7 +1,7 @@
-use std::{future::Future, pin::pin};
+use std::{future::Future, pin::pin, time::Instant};
 
 use lb_core::probe::Failure;
-use tokio::time::Instant;
+use tokio::time;
 
 use super::{
     http1::{self, Http1},
@@ -26,6 +26,16 @@ pub(super) enum Http {
     Two(Box<Http2>),
 }
 
+/// What a connection tells between two requests.
+pub(super) enum Sign {
+    /// It ended, and why.
+    Over(Failure),
+    /// The answer to what was asked then is missed.
+    Missed(Instant),
+    /// It has come after all.
+    Answered,
+}
+
 /// The head of an answer, and what is needed for the rest of it.
 pub(super) struct Head {
     pub(super) status: u16,
@@ -38,12 +48,12 @@ enum Body {
 }
 
 impl Connection {
-    /// Waits until it ends, and says why. May be dropped and called again.
-    pub(super) async fn ending(&mut self) -> Failure {
+    /// Waits for what it tells by itself. May be dropped and called again.
+    pub(super) async fn sign(&mut self) -> Sign {
         match self {
-            Self::Tcp(tcp) => tcp.ending().await,
-            Self::Http(Http::One(http)) => http.ending().await,
-            Self::Http(Http::Two(http)) => http.ending().await,
+            Self::Tcp(tcp) => Sign::Over(tcp.ending().await),
+            Self::Http(Http::One(http)) => Sign::Over(http.ending().await),
+            Self::Http(Http::Two(http)) => http.sign().await,
         }
     }
 }
@@ -65,15 +75,15 @@ impl Http {
 
     /// Reads on to the end of an answer of this connection, within bounds. Returns the connection if it can be used
     /// or watched afterwards.
-    pub(super) async fn finish(self, head: Head, deadline: Instant) -> Option<Self> {
+    pub(super) async fn finish(self, head: Head, deadline: time::Instant) -> Option<Self> {
         match (self, head.body) {
             (Self::One(mut http), Body::One(body)) => {
-                let reusable = tokio::time::timeout_at(deadline, http.drain(body)).await.unwrap_or(false);
+                let reusable = time::timeout_at(deadline, http.drain(body)).await.unwrap_or(false);
                 reusable.then_some(Self::One(http))
             }
             (Self::Two(mut http), Body::Two(body)) => {
                 // Dropping a body resets its stream, and only that.
-                tokio::time::timeout_at(deadline, http.drain(body)).await.unwrap_or(());
+                time::timeout_at(deadline, http.drain(body)).await.unwrap_or(());
                 http.heard();
                 Some(Self::Two(http))
             }

@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use lb_core::probe::{Failure, Phase};
 use tokio::net::TcpStream;
 
@@ -21,13 +23,18 @@ pub(super) async fn tcp(plan: &Plan) -> Result<TcpStream, Trouble> {
     Ok(stream)
 }
 
-/// Makes a connection for requests; `phase` tells how far it came.
-pub(super) async fn http(plan: &Plan, http: &HttpPlan, phase: &mut Phase) -> Result<Http, Trouble> {
+/// Makes a connection for requests, and gives our end of it; `phase` tells how far it came.
+pub(super) async fn http(
+    plan: &Plan,
+    http: &HttpPlan,
+    phase: &mut Phase,
+) -> Result<(Http, Option<SocketAddr>), Trouble> {
     *phase = Phase::Connect;
     let stream = tcp(plan).await?;
+    let own = stream.local_addr().ok();
     let Some((connector, name)) = &http.tls else {
         *phase = Phase::Request;
-        return Ok(Http::One(Box::new(Http1::begin(Box::new(stream)).await?)));
+        return Ok((Http::One(Box::new(Http1::begin(Box::new(stream)).await?)), own));
     };
     *phase = Phase::Handshake;
     let stream = connector
@@ -35,9 +42,10 @@ pub(super) async fn http(plan: &Plan, http: &HttpPlan, phase: &mut Phase) -> Res
         .await
         .map_err(|error| failure::of_io(&error, Phase::Handshake))?;
     *phase = Phase::Request;
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Ok(Http::Two(Box::new(Http2::begin(stream, plan.heartbeat, plan.timeout).await?)))
+    let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        Http::Two(Box::new(Http2::begin(stream, plan.heartbeat, plan.patience).await?))
     } else {
-        Ok(Http::One(Box::new(Http1::begin(Box::new(stream)).await?)))
-    }
+        Http::One(Box::new(Http1::begin(Box::new(stream)).await?))
+    };
+    Ok((http, own))
 }

@@ -7,6 +7,7 @@ use std::{
 
 use h2::{Ping, PingPong};
 
+use super::patience::Patience;
 use crate::os::alarm::Alarm;
 
 /// When the slots of this process began: at an instant of chance, so that they are not those of other nodes.
@@ -23,64 +24,87 @@ const SLOTS_IN_INTERVAL: u32 = 8;
 pub(super) struct Heartbeat {
     pings: PingPong,
     interval: Duration,
-    /// The longest that an answer may take.
-    patience: Duration,
+    patience: Patience,
     /// When the next PING is due.
     beat: Instant,
-    /// When the answer to the last PING is, unless it has come in.
-    overdue: Option<Instant>,
-    /// Goes off at whichever comes first. It is not set anew when an answer comes in, so that a beat takes one system
+    /// The PING that is under way.
+    asked: Option<Asked>,
+    /// Goes off when there is something to do. It is not set anew when an answer comes in, so that a beat takes one system
     /// call for it.
     alarm: Alarm,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    /// Its answer was missed, and that was told.
+    missed: bool,
+}
+
+/// What a heartbeat tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beat {
+    /// The answer to a PING of then is missed.
+    Missed(Instant),
+    /// It has come after all.
+    Answered,
 }
 
 impl Heartbeat {
     /// # Errors
     /// Where this host has no alarm for it.
-    pub(super) fn new(pings: PingPong, interval: Duration, patience: Duration) -> io::Result<Self> {
+    pub(super) fn new(pings: PingPong, interval: Duration, patience: Patience) -> io::Result<Self> {
         let beat = next_beat(*SLOTS, Instant::now(), interval);
-        Ok(Self { pings, interval, patience, beat, overdue: None, alarm: Alarm::at(beat)? })
+        Ok(Self { pings, interval, patience, beat, asked: None, alarm: Alarm::at(beat)? })
     }
 
-    /// Sends PINGs when they are due; ready when an answer is overdue. The connection has to be polled before, so
-    /// that an answer that has come in counts even where its time is over because this process was held up.
-    pub(super) fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Sends PINGs when they are due. The connection has to be polled before, so that an answer that has come in counts
+    /// even where its time is over because this process was held up.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Beat> {
         loop {
-            if self.overdue.is_some()
+            if let Some(asked) = self.asked
                 && let Poll::Ready(pong) = self.pings.poll_pong(cx)
             {
                 if pong.is_err() {
                     // The connection is over, and says so itself.
                     return Poll::Pending;
                 }
-                self.overdue = None;
+                self.patience.took(asked.at.elapsed());
+                self.asked = None;
+                if asked.missed {
+                    return Poll::Ready(Beat::Answered);
+                }
             }
             ready!(self.alarm.poll(cx));
             let now = Instant::now();
-            match self.overdue {
-                Some(overdue) if overdue <= now => return Poll::Ready(()),
-                None if self.beat <= now => {
-                    if self.pings.send_ping(Ping::opaque()).is_err() {
-                        return Poll::Pending;
-                    }
-                    self.overdue = Some(now + self.patience);
+            let missed =
+                self.asked.filter(|asked| !asked.missed && asked.at + self.patience.allowed() <= now);
+            if let Some(asked) = missed {
+                self.asked = Some(Asked { missed: true, ..asked });
+            } else if self.asked.is_none() && self.beat <= now {
+                if self.pings.send_ping(Ping::opaque()).is_err() {
+                    return Poll::Pending;
                 }
-                Some(_) | None => {}
+                self.asked = Some(Asked { at: now, missed: false });
             }
             self.set_alarm(now);
+            if let Some(asked) = missed {
+                return Poll::Ready(Beat::Missed(asked.at));
+            }
         }
     }
 
     /// Starts the time over: the other end was just heard of.
     pub(super) fn heard(&mut self) {
         let now = Instant::now();
-        self.overdue = self.overdue.map(|_| now + self.patience);
+        self.asked = self.asked.map(|_| Asked { at: now, missed: false });
         self.set_alarm(now);
     }
 
     fn set_alarm(&mut self, now: Instant) {
         self.beat = next_beat(*SLOTS, now, self.interval);
-        let next = self.overdue.map_or(self.beat, |overdue| overdue.min(self.beat));
+        let awaited = self.asked.filter(|asked| !asked.missed);
+        let next = awaited.map_or(self.beat, |asked| self.beat.min(asked.at + self.patience.allowed()));
         if let Err(error) = self.alarm.reset(next) {
             tracing::error!(%error, "failed to set a timer: a silent backend will be noticed by its probes only");
         }

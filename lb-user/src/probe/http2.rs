@@ -16,9 +16,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    connection::{BODY_MAX, alongside},
+    connection::{BODY_MAX, Sign, alongside},
     failure::{self, Trouble},
-    heartbeat::Heartbeat,
+    heartbeat::{Beat, Heartbeat},
+    patience::Patience,
 };
 
 /// The most that a backend may send without being asked on: the least that the protocol allows for a connection.
@@ -68,7 +69,7 @@ impl Http2 {
     pub(super) async fn begin(
         stream: TlsStream<TcpStream>,
         heartbeat: Option<Duration>,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Self, Trouble> {
         let (sender, mut connection) = Builder::new()
             .enable_push(false)
@@ -112,7 +113,7 @@ impl Http2 {
             }
             Ok(())
         };
-        // An end of the connection is kept, and told by `ending`.
+        // An end of the connection is kept, and told by `sign`.
         let _ended = alongside(rest, poll_fn(|cx| self.running.poll(cx, Phase::Idle))).await;
     }
 
@@ -123,14 +124,17 @@ impl Http2 {
         }
     }
 
-    pub(super) async fn ending(&mut self) -> Failure {
+    pub(super) async fn sign(&mut self) -> Sign {
         let Self { running, heartbeat, .. } = self;
         poll_fn(|cx| {
             if let Poll::Ready(why) = running.poll(cx, Phase::Idle) {
-                return Poll::Ready(why);
+                return Poll::Ready(Sign::Over(why));
             }
             match heartbeat {
-                Some(heartbeat) => heartbeat.poll_silence(cx).map(|()| Failure::Timeout(Phase::Idle)),
+                Some(heartbeat) => heartbeat.poll(cx).map(|beat| match beat {
+                    Beat::Missed(since) => Sign::Missed(since),
+                    Beat::Answered => Sign::Answered,
+                }),
                 None => Poll::Pending,
             }
         })

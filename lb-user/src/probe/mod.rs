@@ -14,21 +14,32 @@ mod failure;
 mod heartbeat;
 mod http1;
 mod http2;
+mod patience;
 mod plan;
 mod tcp;
 pub mod tls;
+mod vigil;
+
+use std::{net::SocketAddr, pin::pin};
 
 use lb_core::{
     model::BackendKey,
-    probe::{Failure, ProbeOutcome, ProbeTarget},
+    probe::{Failure, ProbeOutcome, ProbeTarget, Silence},
 };
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, sleep},
 };
 
-use self::{attempt::Attempts, connection::Connection, plan::Plan, tls::TlsSettings};
+use self::{
+    attempt::Attempts,
+    connection::{Connection, Sign},
+    patience::Patience,
+    plan::Plan,
+    tls::TlsSettings,
+    vigil::Vigil,
+};
 
 /// A connection that ends sooner than this after it was made was brief. See [`Prober`].
 const BRIEF: Duration = Duration::from_secs(1);
@@ -44,6 +55,13 @@ pub enum ProbeEvent {
         attempt: u64,
         /// What came of it.
         outcome: ProbeOutcome,
+    },
+    /// An answer is missed. Told again and again until it comes, or is no news any more.
+    Silent {
+        /// Whose.
+        key: BackendKey,
+        /// Since when, and what the host says meanwhile.
+        silence: Silence,
     },
     /// The kept connection ended between two probes, and not by us: worth a probe at once.
     ConnectionLost {
@@ -76,9 +94,11 @@ impl Prober {
     /// Outside of a tokio runtime.
     pub fn spawn(target: ProbeTarget, tls: Option<TlsSettings>, events: mpsc::Sender<ProbeEvent>) -> Self {
         let (requests, asked) = watch::channel(0);
-        let key = target.key.clone();
+        let (key, vigil) = (target.key.clone(), Vigil::new(target.address()));
+        let attempts = Attempts::new(Plan::new(target, tls));
+        let patience = attempts.plan().patience;
         let watcher =
-            Watcher { key, attempts: Attempts::new(Plan::new(target, tls)), kept: None, was_brief: false };
+            Watcher { key, attempts, kept: None, was_brief: false, patience, vigil, answers: false };
         Self { requests, task: tokio::spawn(watcher.run(asked, events)) }
     }
 
@@ -98,6 +118,8 @@ impl Drop for Prober {
 /// A connection between two probes.
 struct Kept {
     connection: Connection,
+    /// Our end of it.
+    own: Option<SocketAddr>,
     made: Instant,
 }
 
@@ -108,6 +130,10 @@ struct Watcher {
     kept: Option<Kept>,
     /// Whether the last connection that was lost had been brief.
     was_brief: bool,
+    patience: Patience,
+    vigil: Vigil,
+    /// Whether the last probe was answered: only then is silence news.
+    answers: bool,
 }
 
 impl Watcher {
@@ -115,13 +141,14 @@ impl Watcher {
         loop {
             let event = tokio::select! {
                 biased;
-                why = ending(&mut self.kept) => self.lost(why),
+                sign = sign(&mut self.kept) => self.take(sign),
+                silence = self.vigil.next() => Some(ProbeEvent::Silent { key: self.key.clone(), silence }),
                 request = asked.changed() => {
                     if request.is_err() {
                         return;
                     }
                     let attempt = *asked.borrow_and_update();
-                    Some(self.probe(attempt).await)
+                    self.probe(attempt, &events).await
                 }
             };
             if let Some(event) = event
@@ -132,9 +159,54 @@ impl Watcher {
         }
     }
 
-    async fn probe(&mut self, attempt: u64) -> ProbeEvent {
-        let outcome = self.attempts.make(&mut self.kept, &mut self.was_brief).await;
-        ProbeEvent::Done { key: self.key.clone(), attempt, outcome }
+    /// `None`: nobody listens any more.
+    async fn probe(&mut self, attempt: u64, events: &mpsc::Sender<ProbeEvent>) -> Option<ProbeEvent> {
+        let Self { key, attempts, kept, was_brief, patience, vigil, answers } = self;
+        let (started, own) = (Instant::now(), kept.as_ref().and_then(|kept| kept.own));
+        let mut outcome = pin!(attempts.make(kept, was_brief));
+        let mut missed = pin!(sleep(patience.allowed()));
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                outcome = &mut outcome => break outcome,
+                () = &mut missed, if *answers && !missed.is_elapsed() => vigil.begin(started.into_std(), own),
+                silence = vigil.next() => {
+                    events.send(ProbeEvent::Silent { key: key.clone(), silence }).await.ok()?;
+                }
+            }
+        };
+        match &outcome {
+            ProbeOutcome::Ready { latency } | ProbeOutcome::NotReady { latency, .. } => {
+                patience.took(*latency);
+                *answers = true;
+                vigil.end();
+            }
+            ProbeOutcome::Failed(why) => {
+                *answers = false;
+                if why.is_prompt() {
+                    vigil.end();
+                }
+            }
+            ProbeOutcome::Inconclusive { .. } => {}
+        }
+        Some(ProbeEvent::Done { key: key.clone(), attempt, outcome })
+    }
+
+    fn take(&mut self, sign: Sign) -> Option<ProbeEvent> {
+        match sign {
+            Sign::Over(why) => {
+                self.vigil.end();
+                self.lost(why)
+            }
+            Sign::Missed(since) => {
+                self.vigil.begin(since, self.kept.as_ref().and_then(|kept| kept.own));
+                None
+            }
+            Sign::Answered => {
+                self.vigil.end();
+                None
+            }
+        }
     }
 
     fn lost(&mut self, why: Failure) -> Option<ProbeEvent> {
@@ -145,10 +217,10 @@ impl Watcher {
     }
 }
 
-/// Waits until the kept connection ends; without one, for ever.
-async fn ending(kept: &mut Option<Kept>) -> Failure {
+/// Waits for what the kept connection tells; without one, for ever.
+async fn sign(kept: &mut Option<Kept>) -> Sign {
     match kept {
-        Some(kept) => kept.connection.ending().await,
+        Some(kept) => kept.connection.sign().await,
         None => std::future::pending().await,
     }
 }

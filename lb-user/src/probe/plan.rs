@@ -16,7 +16,10 @@ use lb_core::{
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::tls::{TlsSettings, server_name};
+use super::{
+    patience::Patience,
+    tls::{TlsSettings, server_name},
+};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("lbctl/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
@@ -26,6 +29,7 @@ pub(super) struct Plan {
     pub(super) address: SocketAddr,
     pub(super) timeout: Duration,
     pub(super) heartbeat: Option<Duration>,
+    pub(super) patience: Patience,
     pub(super) check: Check,
 }
 
@@ -66,7 +70,8 @@ impl Plan {
                 }
             }
         };
-        Self { address, timeout: target.timeout, heartbeat: target.heartbeat, check }
+        let ProbeTarget { timeout, heartbeat, patience, .. } = target;
+        Self { address, timeout, heartbeat, patience: Patience::new(patience, timeout), check }
     }
 }
 
@@ -139,7 +144,7 @@ mod tests {
         let key = BackendKey { service: "s".parse().unwrap(), address: address.parse().unwrap() };
         let hostname = hostname.map(|name| name.parse().unwrap());
         let timeout = Duration::from_secs(1);
-        Plan::new(ProbeTarget { key, kind, hostname, timeout, heartbeat: None }, None)
+        Plan::new(ProbeTarget { key, kind, hostname, timeout, heartbeat: None, patience: timeout }, None)
     }
 
     fn get(path: &str) -> HttpCheck {

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_core::{control::Pair, model::Scope};
+use lb_core::model::Scope;
 use lb_user::dataplane::{Evicted, Plane as _, ipvs::IpvsDataplane};
 
-use crate::lab::{Lab, VIP, VIP6, desired, eventually, master, master6, service};
+use crate::lab::{Lab, VIP, VIP6, all_of, desired, eventually, master, master6, service};
 
 /// Master 1 dies, master 2 takes over.
 fn kill_first(lab: &Lab, plane: &mut IpvsDataplane) {
@@ -18,8 +18,7 @@ fn kill_first(lab: &Lab, plane: &mut IpvsDataplane) {
 }
 
 fn evict(lab: &Lab, plane: &mut IpvsDataplane) -> Evicted {
-    let pairs: [Pair; 2] = [(VIP.parse().unwrap(), master(1)), (VIP6.parse().unwrap(), master6(1))];
-    lab.node.run(|| plane.evict(&pairs)).unwrap()
+    lab.node.run(|| plane.evict(&[all_of(master(1)), all_of(master6(1))])).unwrap()
 }
 
 fn is_open(stream: &mut TcpStream) -> bool {

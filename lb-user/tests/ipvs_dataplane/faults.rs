@@ -9,7 +9,7 @@ use lb_core::model::{Policy, Scope};
 use lb_user::dataplane::{DataplaneError, Plane as _, ipvs::IpvsDataplane};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
-use crate::lab::{Lab, VIP, VIP6, desired, service, sh};
+use crate::lab::{Lab, VIP, VIP6, all_of, desired, service, sh};
 
 /// The kernel loads no module by itself while this lives.
 struct NoLoading(String);
@@ -133,7 +133,7 @@ fn cap_net_admin_is_enough() {
         let mut plane = IpvsDataplane::open(lab.options(Scope::Host)).unwrap();
         assert_eq!(plane.inspect().unwrap().ineffective, None);
         plane.reconcile(&desired([service(VIP, &[(2, 1)], &[], &[1])])).unwrap();
-        assert_eq!(plane.evict(&[(VIP.parse().unwrap(), crate::lab::master(1))]).unwrap().ended, 1);
+        assert_eq!(plane.evict(&[all_of(crate::lab::master(1))]).unwrap().ended, 1);
         plane.remove().unwrap();
     });
     drop(stream);

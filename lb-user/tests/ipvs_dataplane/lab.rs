@@ -11,6 +11,7 @@ use std::{
 };
 
 use lb_core::{
+    control::{Eviction, Which},
     desired::{DesiredBackend, DesiredService, DesiredState},
     model::{Policy, Scope},
 };
@@ -225,6 +226,12 @@ impl Lab {
 }
 
 /// `serving`: masters with weights; `members`: those that take nobody; `severed`: those that are cut off.
+/// All connections through the VIP to a backend.
+pub fn all_of(backend: SocketAddr) -> Eviction {
+    let vip = if backend.is_ipv4() { VIP } else { VIP6 };
+    Eviction { pair: (vip.parse().unwrap(), backend), which: Which::All }
+}
+
 pub fn service(vip: &str, serving: &[(u8, u32)], members: &[u8], severed: &[u8]) -> DesiredService {
     let vip: SocketAddr = vip.parse().unwrap();
     let at = |n: &u8| if vip.is_ipv4() { master(*n) } else { master6(*n) };

@@ -9,7 +9,7 @@ use std::{
 use lb_core::model::{Policy, Scope};
 use lb_user::dataplane::{Plane as _, ipvs::IpvsDataplane};
 
-use crate::lab::{Lab, VIP, VIP6, desired, master, service};
+use crate::lab::{Lab, VIP, VIP6, all_of, desired, master, service};
 
 fn peek(lab: &Lab) -> Option<Vec<SocketAddr>> {
     let held = lab.node.run(|| IpvsDataplane::peek(lab.state.path())).unwrap();
@@ -107,7 +107,7 @@ fn one_that_is_left_takes_nobody_while_its_connections_go_on() {
     let dead = master(name);
     let others: Vec<_> = (1..=2).filter(|n| *n != name).map(|n| (n, 1)).collect();
     lab.reconcile(&mut plane, &desired([service(VIP, &others, &[], &[name])])).unwrap();
-    let evicted = lab.node.run(|| plane.evict(&[(VIP.parse().unwrap(), dead)])).unwrap();
+    let evicted = lab.node.run(|| plane.evict(&[all_of(dead)])).unwrap();
     assert_eq!(evicted.ended, 1);
     drop(stream);
     lab.node.run(|| plane.remove()).unwrap();

@@ -172,6 +172,7 @@ pub(crate) fn target(address: SocketAddr, kind: CheckKind) -> ProbeTarget {
         hostname: None,
         timeout: Duration::from_secs(2),
         heartbeat: None,
+        patience: Duration::from_secs(2),
     }
 }
 

@@ -20,10 +20,12 @@ pub fn fast(yaml: &mut serde_yaml::Value) {
     health["timeout"] = written(TIMEOUT).into();
     health["fall"] = FALL.into();
     health["rise"] = RISE.into();
+    health["heartbeat"] = written(HEARTBEAT).into();
 }
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(300);
+const HEARTBEAT: Duration = Duration::from_millis(250);
 const FALL: u32 = 2;
 const RISE: u32 = 2;
 

@@ -46,24 +46,39 @@ pub fn ms(duration: Duration) -> i64 {
     i64::try_from(stretched(duration).as_millis()).unwrap()
 }
 
-/// Asserts that no attempt that began later than `bound` after `moment` failed, that every held connection to `victim`
-/// was over by then, and that no other one ended.
-pub fn assert_left(victim: &Master, what: &str, moment: i64, bound: Duration, load: &Report, held: &Report) {
-    let bound = ms(bound);
+/// How soon after a fault a master is left.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// No attempt that begins later fails.
+    pub steered: Duration,
+    /// No connection hangs on it any longer.
+    pub ended: Duration,
+}
+
+impl Bounds {
+    /// Both at once.
+    pub fn one(bound: Duration) -> Self {
+        Self { steered: bound, ended: bound }
+    }
+}
+
+/// Asserts that a master was left in time after `moment`, and that no connection to another one ended.
+pub fn assert_left(victim: &Master, what: &str, moment: i64, bounds: Bounds, load: &Report, held: &Report) {
+    let (steered, ended) = (ms(bounds.steered), ms(bounds.ended));
     let last = load.last_failure(moment);
     let ends = held.ends(victim.name(), moment);
     figure(&format!(
         "{what}: {} requests, {} failed, the last one begun {last:?} ms after the fault; {} held connections \
-         gone after {:?}..{:?} ms (bound {bound} ms)",
+         gone after {:?}..{:?} ms (bounds {steered} and {ended} ms)",
         load.ok() + load.failed(),
         load.failed(),
         ends.len(),
         ends.first(),
         ends.last(),
     ));
-    assert!(last.is_none_or(|last| last <= bound), "{what}: a failure at {last:?} ms: {load:?}");
+    assert!(last.is_none_or(|last| last <= steered), "{what}: a failure at {last:?} ms: {load:?}");
     assert!(!ends.is_empty(), "{what}: no held connection ended: {held:?}");
-    assert!(ends.iter().all(|end| *end <= bound), "{what}: held connections ended at {ends:?} ms");
+    assert!(ends.iter().all(|end| *end <= ended), "{what}: held connections ended at {ends:?} ms");
     assert_eq!(held.broken(), ends.len() as u64, "{what}: connections to others ended too: {held:?}");
 }
 

@@ -10,7 +10,7 @@ use super::kernel::expect_kernel;
 use super::setup::{Setup, await_connect, loads};
 use crate::common::SOON;
 use crate::common::agent::{all_up, await_health, await_serving, fast_fall, fast_rise, listed, of_address};
-use crate::common::load::{assert_left, figure, ms, requests, syn, unix_ms};
+use crate::common::load::{Bounds, assert_left, figure, ms, requests, syn, unix_ms};
 use crate::common::quiet::{alone, beside_others};
 
 /// From a SIGKILL to the last failure and the end of the last held connection.
@@ -33,7 +33,7 @@ pub fn crash(setup: Setup) {
     await_health(&agent, m1.address(), "dead", SOON);
     expect_kernel(&lab, &[(m2, 1)]);
     load.more(40);
-    assert_left(m1, "SIGKILL", killed, CRASH_BOUND, &load.stop(), &held.stop());
+    assert_left(m1, "SIGKILL", killed, Bounds::one(CRASH_BOUND), &load.stop(), &held.stop());
     assert_out(&lab, m1, "connection refused");
 }
 
@@ -66,7 +66,7 @@ fn silence(lab: &Lab, agent: &Agent, what: &str, fault: fn(&Master) -> anyhow::R
     let verdict = unix_ms() - moment;
     expect_kernel(lab, &[(m2, 1)]);
     load.more(40);
-    assert_left(m1, what, moment, fast_fall(), &load.stop(), &held.stop());
+    assert_left(m1, what, moment, Bounds::one(fast_fall()), &load.stop(), &held.stop());
     figure(&format!("{what}: dead after {verdict} ms"));
     assert_out(lab, m1, "timed out");
 }

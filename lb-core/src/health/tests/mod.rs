@@ -2,6 +2,7 @@
 
 mod bounds;
 mod invariants;
+mod silence;
 mod table;
 mod timing;
 mod world;

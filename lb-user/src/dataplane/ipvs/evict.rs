@@ -4,24 +4,23 @@
 //! the connections of a destination as soon as that is taken away, so they are written down before.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io, mem,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use lb_core::{control::Pair, model::Scope};
+use lb_core::{
+    control::{Eviction, Pair},
+    model::Scope,
+};
 
 use super::{
     connections::{self, Connection},
     error::failed,
 };
 use crate::{
-    dataplane::{DataplaneError, Evicted},
-    os::{
-        netns,
-        sockdiag::{Ended, SockDiag},
-    },
+    dataplane::{DataplaneError, Evicted, evict},
+    os::sockdiag::TcpSocket,
 };
 
 /// How long connections are kept in mind whose destination was taken away. The order to end them comes at once; later a
@@ -60,59 +59,28 @@ impl Severed {
     }
 }
 
-/// Ends every socket that talks through one of the VIPs to the backend beside it, in this network namespace or in all
-/// of them.
-pub fn evict(severed: &mut Severed, scope: Scope, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
-    let mut connections = severed.take(pairs);
+/// Ends the sockets that talk through one of the VIPs to the backend beside it, in this network namespace or in all of
+/// them, as far as an eviction is about them.
+pub fn evict(severed: &mut Severed, scope: Scope, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
+    let pairs: Vec<_> = evictions.iter().map(|eviction| eviction.pair).collect();
+    let mut connections = severed.take(&pairs);
     let held = connections::read(|pair| pairs.contains(pair));
     connections.extend(held.map_err(failed("read", "IPVS's table of connections"))?);
-    if connections.is_empty() {
+    let ends: BTreeMap<_, _> = connections.iter().map(|c| ((c.client, c.pair.0), c.pair)).collect();
+    if ends.is_empty() {
         return Ok(Evicted::default());
     }
-    let ends: BTreeSet<_> = connections.iter().map(|c| (c.client, c.pair.0)).collect();
-    match scope {
-        Scope::Host => sweep(&ends).map_err(failed("end sockets in", "this network namespace")),
-        Scope::Node => Ok(sweep_all(&ends)),
-    }
-}
-
-/// A namespace that cannot be entered, or that goes away meanwhile, keeps none of the others back.
-fn sweep_all(ends: &BTreeSet<(SocketAddr, SocketAddr)>) -> Evicted {
-    let mut sum = Evicted::default();
-    for namespace in netns::all() {
-        match netns::within(&namespace, || sweep(ends)).and_then(|swept| swept) {
-            Ok(evicted) => {
-                sum.ended += evicted.ended;
-                sum.failed += evicted.failed;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "failed to end sockets in a pod's network namespace");
-                sum.failed += 1;
-            }
-        }
-    }
-    sum
-}
-
-/// Ends the sockets with these ends: the client's own address and the VIP.
-fn sweep(ends: &BTreeSet<(SocketAddr, SocketAddr)>) -> io::Result<Evicted> {
-    let diag = SockDiag::open()?;
-    let mut evicted = Evicted::default();
-    for socket in diag.connected(|own, peer| ends.contains(&(own, peer)))? {
-        match diag.destroy_connected(&socket) {
-            Ok(Ended::Now) => evicted.ended += 1,
-            Ok(Ended::Gone) => {}
-            Err(error) => {
-                tracing::debug!(?socket, %error, "failed to end a socket");
-                evicted.failed += 1;
-            }
-        }
-    }
-    Ok(evicted)
+    evict::evict(scope, evictions, |diag| {
+        let pair = |socket: &TcpSocket| ends.get(&(socket.own, socket.peer)).copied();
+        let found = diag.connected(|socket| pair(socket).is_some())?;
+        Ok(found.into_iter().filter_map(|socket| Some((pair(&socket)?, socket))).collect())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn at(n: u8) -> SocketAddr {

@@ -25,7 +25,7 @@ use std::{
 };
 
 use lb_core::{
-    control::Pair,
+    control::{Eviction, Pair},
     desired::DesiredState,
     model::{DataplaneKind, Scope},
 };
@@ -242,11 +242,11 @@ impl Dataplane for IpvsDataplane {
         apply::apply(self, change)
     }
 
-    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
         if !self.can_end_sockets {
             return Ok(Evicted::default());
         }
-        evict::evict(&mut self.severed, self.options.scope, pairs)
+        evict::evict(&mut self.severed, self.options.scope, evictions)
     }
 
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use lb_core::{
-    control::Pair,
+    control::{Eviction, Pair},
     desired::DesiredState,
     model::{DataplaneKind, Scope},
 };
@@ -257,11 +257,15 @@ impl Dataplane for SocketDataplane {
         }
     }
 
-    fn evict(&mut self, pairs: &[Pair]) -> Result<Evicted, DataplaneError> {
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
         if !self.can_end_sockets {
             return Ok(Evicted::default());
         }
-        evict::evict(self.tables.maps().tracks_fd(), self.options.scope, pairs)
+        let tracks = self.tables.maps().tracks_fd();
+        super::evict::evict(self.options.scope, evictions, |diag| {
+            let tracked = diag.tracked(tracks)?.into_iter();
+            Ok(tracked.filter_map(|socket| Some((evict::pair_of(&socket)?, socket))).collect())
+        })
     }
 
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {

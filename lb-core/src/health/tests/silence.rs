@@ -1,0 +1,115 @@
+//! Silence between probes: suspicion, what is freed, and a host that is gone.
+
+use std::time::Instant;
+
+use super::{super::*, *};
+use crate::probe::{HostSign, Silence};
+
+const ACKNOWLEDGED: HostSign = HostSign::Acknowledged;
+const LOSSY: HostSign = HostSign::Lossy;
+
+fn nothing(packets: u32) -> HostSign {
+    HostSign::Nothing { packets }
+}
+
+/// A machine that is up, and the instant of its answer.
+fn up() -> (Machine, Instant) {
+    let begin = Instant::now();
+    let mut machine = Machine::new(&check(), begin, 1);
+    machine.probe_started(begin);
+    machine.probed(begin, &ready()).unwrap();
+    (machine, begin)
+}
+
+fn silent(machine: &mut Machine, since: Instant, after: u64, host: HostSign) -> Option<Health> {
+    machine.silent(since + ms(after), Silence { since, host }).map(|transition| transition.to)
+}
+
+#[test]
+fn silence_makes_suspect_and_is_probed_at_once() {
+    let (mut machine, since) = up();
+    assert_eq!(silent(&mut machine, since, 300, ACKNOWLEDGED), Some(Health::Suspect));
+    assert!(machine.next_probe().unwrap() <= since + ms(300));
+    assert_eq!(machine.reason().unwrap(), "idle connection: timed out");
+    assert_eq!(silent(&mut machine, since, 350, ACKNOWLEDGED), None, "no second time");
+}
+
+#[test]
+fn one_answer_clears_it() {
+    let (mut machine, since) = up();
+    silent(&mut machine, since, 300, ACKNOWLEDGED);
+    machine.probe_started(since + ms(300));
+    let transition = machine.probed(since + ms(700), &ready()).unwrap();
+    assert_eq!(transition.to, Health::Up);
+    assert_eq!(machine.frees_since(since + ms(5000)), None);
+    assert_eq!(silent(&mut machine, since, 800, nothing(100)), None, "what was asked before the answer");
+}
+
+#[test]
+fn who_acknowledges_is_given_time_and_who_sends_nothing_is_gone() {
+    let last = |host| {
+        let (mut machine, since) = up();
+        let health = (300..4000).step_by(50).filter_map(|at| silent(&mut machine, since, at, host)).last();
+        (health.unwrap(), machine.reason().unwrap())
+    };
+    assert_eq!(last(ACKNOWLEDGED).0, Health::Suspect);
+    assert_eq!(last(LOSSY).0, Health::Suspect);
+    assert_eq!(last(nothing(2)).0, Health::Suspect, "fewer packets than `fall`");
+    assert_eq!(last(nothing(3)), (Health::Dead, "host is silent: it acknowledges no packet".to_owned()));
+}
+
+#[test]
+fn dead_after_counts_from_the_question_and_not_from_the_answer_before_it() {
+    let (mut machine, answered) = up();
+    let asked = answered + ms(1900);
+    silent(&mut machine, asked, 300, ACKNOWLEDGED);
+    for end in [1400, 2400, 3400] {
+        machine.probe_started(asked + ms(end - 1000));
+        machine.probed(asked + ms(end), &timed_out());
+    }
+    assert_eq!(machine.health(), Health::Suspect);
+    assert_eq!(machine.verdict_due(), Some(asked + check().dead_after));
+}
+
+#[test]
+fn a_host_is_gone_after_the_time_and_not_before() {
+    let (mut machine, since) = up();
+    let gone = u64::try_from(gone_after(check().heartbeat).as_millis()).unwrap();
+    assert_eq!(silent(&mut machine, since, gone - 1, nothing(20)), Some(Health::Suspect));
+    assert_eq!(silent(&mut machine, since, gone, nothing(20)), Some(Health::Dead));
+    assert_eq!(silent(&mut machine, since, gone + 50, nothing(21)), None);
+}
+
+#[test]
+fn new_connections_are_freed_after_a_heartbeat_unless_packets_get_lost() {
+    for (host, freed) in [(ACKNOWLEDGED, true), (nothing(9), true), (LOSSY, false)] {
+        let (mut machine, since) = up();
+        silent(&mut machine, since, 300, host);
+        assert_eq!(machine.frees_since(since + ms(499)), None, "{host:?}");
+        assert_eq!(machine.frees_since(since + ms(500)), freed.then_some(since), "{host:?}");
+    }
+}
+
+#[test]
+fn whoever_is_not_up_is_not_made_suspect() {
+    let begin = Instant::now();
+    let mut unknown = Machine::new(&check(), begin, 1);
+    assert_eq!(silent(&mut unknown, begin, 5000, nothing(99)), None, "it takes no traffic");
+    let mut adopted = Machine::adopted(&check(), begin, 1);
+    assert_eq!(silent(&mut adopted, begin, 300, ACKNOWLEDGED), Some(Health::Suspect));
+    let mut unready = Machine::new(&check(), begin, 1);
+    unready.probe_started(begin);
+    unready.probed(begin, &not_ready());
+    assert_eq!(silent(&mut unready, begin, 5000, ACKNOWLEDGED), None);
+    assert_eq!(silent(&mut unready, begin, 5000, nothing(99)), Some(Health::Dead));
+}
+
+#[test]
+fn the_times_follow_the_heartbeat_but_a_host_has_a_second_at_least() {
+    assert_eq!(patience(None), ms(300));
+    assert_eq!([patience, free_after, gone_after].map(|f| f(Some(ms(500)))), [ms(300), ms(500), ms(1200)]);
+    assert_eq!([patience, free_after, gone_after].map(|f| f(Some(ms(1000)))), [ms(600), ms(1000), ms(2400)]);
+    assert_eq!(gone_after(Some(ms(10))), ms(1200));
+    let impatient = HealthCheck { timeout: ms(100), ..check() };
+    assert_eq!(impatient.patience(), ms(100));
+}

@@ -1,0 +1,202 @@
+//! Watching over a backend that owes an answer: does its host say anything at all?
+//!
+//! The kernel of a host acknowledges what a hung process does not answer. Whether it has is seen in the connection that
+//! the question was asked on. Where it has not, the backend's port is knocked at: a TCP connect that ends when it is
+//! answered, or refused. Knocks are the cheapest packets that any network lets pass, and there are several, because
+//! networks lose some.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use lb_core::probe::{HostSign, Silence};
+use tokio::{net::TcpStream, task::JoinSet, time};
+
+use crate::os::{sockdiag::SockDiag, source_port};
+
+/// From one look at a silent backend to the next.
+const PACE: Duration = Duration::from_millis(50);
+/// From one knock to the next in the beginning: where a fifth of all packets is lost, of eight that need an answer all
+/// are lost once in 3,500 times.
+const BURST_PACE: Duration = Duration::from_millis(25);
+const BURST: u32 = 8;
+/// Each may take a second SYN's time; no more are open at once.
+const KNOCKS: u32 = 24;
+/// After this a silence is no news: probes go on, and give the verdict.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What is known about a backend's silence, while there is one.
+pub(super) struct Vigil {
+    address: SocketAddr,
+    silence: Option<Watch>,
+}
+
+struct Watch {
+    since: Instant,
+    /// Our end of the connection that was asked on.
+    own: Option<SocketAddr>,
+    acknowledged: bool,
+    knocks: JoinSet<bool>,
+    answered: bool,
+    packets: u32,
+    next: time::Instant,
+}
+
+impl Vigil {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self { address, silence: None }
+    }
+
+    /// Something was asked at `since`, from `own` where that is an old connection, and the answer is missed. Nothing
+    /// changes if one was missed already.
+    pub(super) fn begin(&mut self, since: Instant, own: Option<SocketAddr>) {
+        self.silence.get_or_insert_with(|| Watch {
+            since,
+            own,
+            acknowledged: false,
+            knocks: JoinSet::new(),
+            answered: false,
+            // What was asked.
+            packets: 1,
+            next: time::Instant::now(),
+        });
+    }
+
+    /// The backend was heard of.
+    pub(super) fn end(&mut self) {
+        self.silence = None;
+    }
+
+    /// Waits until there is something to tell; for ever while nothing is missed. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Silence {
+        loop {
+            let Some(watch) = &mut self.silence else { std::future::pending().await };
+            tokio::select! {
+                biased;
+                Some(knock) = watch.knocks.join_next() => watch.answered |= knock.unwrap_or(false),
+                () = time::sleep_until(watch.next) => {
+                    if watch.since.elapsed() < LONGEST {
+                        return watch.look(self.address);
+                    }
+                    self.silence = None;
+                }
+            }
+        }
+    }
+}
+
+impl Watch {
+    fn look(&mut self, address: SocketAddr) -> Silence {
+        self.acknowledged |= self.own.is_some_and(|own| is_acknowledged(own, address));
+        let host = match (self.acknowledged, self.answered) {
+            (true, _) => HostSign::Acknowledged,
+            // Nothing was asked on a connection that might have lost it.
+            (false, true) if self.own.is_none() => HostSign::Acknowledged,
+            (false, true) => HostSign::Lossy,
+            (false, false) => HostSign::Nothing { packets: self.packets },
+        };
+        let is_silent = !self.acknowledged && !self.answered;
+        if is_silent && self.packets <= KNOCKS {
+            self.packets += 1;
+            self.knocks.spawn(knock(address));
+        }
+        let pace = if is_silent && self.packets <= BURST { BURST_PACE } else { PACE };
+        self.next = time::Instant::now() + pace;
+        Silence { since: self.since, host }
+    }
+}
+
+/// Whether the peer's kernel has taken everything that was sent on a connection. One that is gone says nothing.
+fn is_acknowledged(own: SocketAddr, peer: SocketAddr) -> bool {
+    let progress = SockDiag::open().and_then(|diag| diag.progress(own, peer));
+    match progress {
+        Ok(progress) => progress.is_some_and(|progress| progress.unacknowledged == 0),
+        Err(error) => {
+            tracing::debug!(%error, "failed to look at the connection to a silent backend");
+            false
+        }
+    }
+}
+
+/// Whether the host answered. The connection is reset, so that nobody has to close it.
+async fn knock(address: SocketAddr) -> bool {
+    match source_port::connect(address).await {
+        Ok(stream) => {
+            reset(&stream);
+            true
+        }
+        Err(error) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+        ),
+    }
+}
+
+fn reset(stream: &TcpStream) {
+    // Where it fails the connection is closed in the usual way.
+    let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
+    use super::*;
+
+    async fn server() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    async fn nth(vigil: &mut Vigil, count: usize) -> HostSign {
+        let mut host = None;
+        for _ in 0..count {
+            host = Some(time::timeout(Duration::from_secs(5), vigil.next()).await.unwrap().host);
+        }
+        host.unwrap()
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_before_an_answer_is_missed_and_after_it_came() {
+        let (_listener, address) = server().await;
+        let mut vigil = Vigil::new(address);
+        let quiet = Duration::from_millis(200);
+        assert!(time::timeout(quiet, vigil.next()).await.is_err());
+        vigil.begin(Instant::now(), None);
+        nth(&mut vigil, 1).await;
+        vigil.end();
+        assert!(time::timeout(quiet, vigil.next()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_host_that_answers_a_knock_is_there() {
+        let (listener, address) = server().await;
+        let mut vigil = Vigil::new(address);
+        vigil.begin(Instant::now(), None);
+        assert_eq!(nth(&mut vigil, 1).await, HostSign::Nothing { packets: 1 });
+        assert_eq!(nth(&mut vigil, 2).await, HostSign::Acknowledged);
+        let (mut knocked, _) = listener.accept().await.unwrap();
+        let ended = knocked.read(&mut [0]).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn what_the_hosts_kernel_took_is_seen_in_the_connection() {
+        let (_listener, address) = server().await;
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.writable().await.unwrap();
+        stream.try_write(b"a question").unwrap();
+        let mut vigil = Vigil::new(address);
+        vigil.begin(Instant::now(), Some(stream.local_addr().unwrap()));
+        time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(nth(&mut vigil, 1).await, HostSign::Acknowledged);
+        assert_eq!(vigil.silence.unwrap().packets, 1, "nobody knocks");
+    }
+}
