@@ -7,6 +7,7 @@
 //! BACKENDS  array  Member::backend -> Backend     where it listens, and what was counted
 //! SETTINGS  array  0 -> Settings
 //! TRACKS    socket storage -> Track               what a socket was connected to
+//! SIGNALS   ring buffer of Signal                 what befalls connections; each agent has its own
 //! ```
 //! A service is replaced by writing the set that is not in force and then flipping `active` with one 64-bit store:
 //! a program sees the old set or the new one. Before a set, a slot or a backend record is written again, user space
@@ -91,8 +92,8 @@ pub struct Backend {
     pub refused: u64,
     /// Connections established now.
     pub active: u64,
-    /// Reserved, zero.
-    pub reserved: u64,
+    /// When a [`Signal`] of it was last sent, in ns of CLOCK_MONOTONIC.
+    pub signalled: u64,
 }
 
 /// What the programs need to know, and what they report.
@@ -132,6 +133,33 @@ pub const TRACK_ESTABLISHED: u32 = 1;
 /// [`Track::state`]: the connection is over.
 pub const TRACK_CLOSED: u32 = 2;
 
+/// Something that befell a connection, told to the agent at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    /// What the program asked for.
+    pub vip: Endpoint,
+    /// Whom it got.
+    pub backend: Endpoint,
+    /// A `SIGNAL_` constant.
+    pub kind: u64,
+}
+
+/// [`Signal::kind`]: the backend's host refused a connect.
+pub const SIGNAL_REFUSED: u64 = 1;
+/// [`Signal::kind`]: what was sent, a SYN or data, was not acknowledged in time, and was sent again.
+pub const SIGNAL_RETRANSMITTED: u64 = 2;
+
+/// A backend's signals follow each other no sooner: a flood of failing connections costs a look at the clock each.
+pub const SIGNAL_PACE_NS: u64 = 50_000_000;
+
+/// The bytes of the ring buffer, a power of two and whole pages: 50 signals, more than a second's for each of two backends.
+pub const SIGNALS_BYTES: u32 = 4096;
+
+/// The user timeout (tcp(7), TCP_USER_TIMEOUT), in ms, while a connect() is under way, for sockets that have none: how
+/// long a host that is gone holds one when no agent is there to free it.
+pub const CONNECT_TIMEOUT_MS: u32 = 5_000;
+
 #[cfg(feature = "user")]
 #[expect(unsafe_code, reason = "marker trait for plain data")]
 // SAFETY: repr(C), integers only, no padding, any bit pattern is valid.
@@ -148,5 +176,6 @@ mod tests {
         assert_eq!(size_of::<Set>(), 16 + 8 * MAX_MEMBERS);
         assert_eq!(size_of::<Backend>(), 24 + 8 + 4 * 8);
         assert_eq!(size_of::<Track>(), 24 + 24 + 8);
+        assert_eq!(size_of::<Signal>(), 24 + 24 + 8);
     }
 }

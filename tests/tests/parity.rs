@@ -56,7 +56,7 @@ mod parity {
         };
     }
 
-    dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } }
+    dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } faults { bounded } }
     dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } ports { own_port } }
     scenarios! { both: Dataplane::Unsaid; auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

@@ -49,6 +49,16 @@ pub enum Which {
     All,
 }
 
+/// What befell a connection of the node's own traffic. It raises suspicion and decides nothing: packets get lost, and
+/// clients give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// The backend's host refused it.
+    Refused,
+    /// What was sent was not acknowledged in time, and was sent again.
+    Retransmitted,
+}
+
 /// Everything that can happen to an agent.
 #[derive(Debug)]
 pub enum Event {
@@ -76,6 +86,13 @@ pub enum Event {
         key: BackendKey,
         /// Since when, and what its host says.
         silence: Silence,
+    },
+    /// The kernel tells of the node's own traffic.
+    Signalled {
+        /// Whose connection it was.
+        pair: Pair,
+        /// What befell it.
+        signal: Signal,
     },
     /// A new configuration is in force.
     Reloaded(Arc<Config>),
@@ -105,6 +122,8 @@ pub enum Effect {
         key: BackendKey,
         /// Comes back with [`Event::Probed`].
         attempt: u64,
+        /// Since when the node's own traffic has waited for it, if it does.
+        doubted: Option<Instant>,
     },
     /// Program the kernel, then end these connections.
     Program {

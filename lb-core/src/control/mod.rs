@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-pub use event::{Effect, Event, Eviction, Now, Pair, Which};
+pub use event::{Effect, Event, Eviction, Now, Pair, Signal, Which};
 
 use self::membership::Member;
 use crate::{
@@ -117,6 +117,7 @@ impl Controller {
                     self.announce(now, &key, transition, &mut effects);
                 }
             }
+            Event::Signalled { pair, signal } => self.signalled(now, pair, signal),
             Event::Reloaded(config) => self.reload(now, config, &mut effects),
             Event::Operator { request, ticket } => {
                 let result = Box::new(self.operate(now, &request, &mut effects));
@@ -178,6 +179,14 @@ impl Controller {
         }
     }
 
+    fn signalled(&mut self, now: Now, (vip, address): Pair, signal: Signal) {
+        let Some(service) = self.config.services.iter().find(|service| service.vip == vip) else { return };
+        let key = BackendKey { service: service.name.clone(), address };
+        if let Some(tracked) = self.backends.get_mut(&key) {
+            tracked.machine.signalled(now.instant, signal);
+        }
+    }
+
     fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let expired = |(key, tracked): (&BackendKey, &mut Tracked)| {
             Some((key.clone(), tracked.machine.expire(now.instant)?))
@@ -217,8 +226,9 @@ impl Controller {
             if tracked.machine.may_join(now.instant) {
                 self.attempts += 1;
                 tracked.attempt = self.attempts;
-                tracked.machine.probe_started(now.instant);
-                effects.push(Effect::Probe { key: key.clone(), attempt: self.attempts });
+                let doubted = tracked.machine.probe_started(now.instant);
+                let (key, attempt, doubted) = (key.clone(), self.attempts, doubted);
+                effects.push(Effect::Probe { key, attempt, doubted });
             }
         }
     }

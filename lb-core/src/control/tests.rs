@@ -74,7 +74,7 @@ impl Bench {
     fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Probe { key, attempt } => _ = self.under_way.insert(key, attempt),
+                Effect::Probe { key, attempt, .. } => _ = self.under_way.insert(key, attempt),
                 Effect::Program { desired, evict } => {
                     self.programmed = desired;
                     for Eviction { pair, which } in evict {

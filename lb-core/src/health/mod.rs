@@ -73,6 +73,9 @@ pub struct Machine {
     /// How much sooner the next probe may start if there is an occasion.
     slack: Duration,
     losses: LossBudget,
+    signals: LossBudget,
+    /// Since when the node's own traffic has waited for it; until the next probe starts.
+    doubted: Option<Instant>,
     rng: fastrand::Rng,
 }
 
@@ -93,6 +96,8 @@ impl Machine {
             schedule: Schedule::Due(now),
             slack: Duration::ZERO,
             losses: LossBudget::new(now),
+            signals: LossBudget::new(now),
+            doubted: None,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -128,11 +133,13 @@ impl Machine {
         self.next_probe().is_some_and(|at| at <= now + self.slack)
     }
 
-    /// A probe has been started. Nothing changes if one is under way already.
-    pub fn probe_started(&mut self, now: Instant) {
+    /// A probe has been started. Nothing changes if one is under way already. Gives the reason for doubt, where one has
+    /// hurried the probe: since when the node's own traffic has waited for the backend.
+    pub fn probe_started(&mut self, now: Instant) -> Option<Instant> {
         if let Schedule::Due(_) = self.schedule {
             self.schedule = Schedule::UnderWay { started: now, again: false };
         }
+        self.doubted.take().map(|since| since.max(self.last_answer))
     }
 
     /// The probe under way has come to its end. An outcome without a probe is ignored.

@@ -14,6 +14,7 @@ use super::{
     state::{State, Streak},
 };
 use crate::{
+    control::Signal,
     model::Health,
     probe::{Failure, HealthCheck, HostSign, Phase, Silence},
 };
@@ -24,6 +25,10 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The least time without a packet from a host before it is gone. A TCP segment that is lost twice is sent a third time
 /// within 0.6 s (TCP_RTO_MIN, include/net/tcp.h).
 const GONE: Duration = Duration::from_millis(1200);
+
+/// The kernel sends again what was not acknowledged for so long, at least (TCP_RTO_MIN, include/net/tcp.h; the same for
+/// a SYN on the socket dataplane).
+const RETRANSMISSION: Duration = Duration::from_millis(200);
 
 /// How long an answer may take before its backend is suspect, unless its answers took longer before.
 pub fn patience(heartbeat: Option<Duration>) -> Duration {
@@ -63,6 +68,23 @@ impl Machine {
             self.schedule.hurry(now);
         }
         self.enter(next, now)
+    }
+
+    /// Something befell a connection of the node's own: a probe starts at once. After a few, one per interval: packets
+    /// that get lost all the time are no news.
+    pub fn signalled(&mut self, now: Instant, signal: Signal) {
+        let trusted = match self.state {
+            State::Up { .. } => true,
+            State::Unknown | State::Suspect { .. } | State::NotReady { .. } | State::Dead { .. } => false,
+        };
+        if !trusted || self.schedule.is_hurried(now) || !self.signals.take(now, self.check.interval) {
+            return;
+        }
+        self.schedule.hurry(now);
+        self.doubted = match signal {
+            Signal::Refused => None,
+            Signal::Retransmitted => now.checked_sub(RETRANSMISSION),
+        };
     }
 
     /// Since when it is silent, if that is long enough to end the connections that were begun meanwhile. Where packets

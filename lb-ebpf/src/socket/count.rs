@@ -1,19 +1,26 @@
-//! The life of a connection, as far as it is counted: established, refused, closed.
+//! The life of a connection, as far as it is counted or told: established, sent again, refused, closed.
 
 use aya_ebpf::{
     bindings::{
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_SOCK_OPS_TCP_CONNECT_CB,
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
+        BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT,
     },
     helpers::generated::bpf_sk_storage_get,
     programs::SockOpsContext,
 };
-use lb_common::socket::{TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, Track};
+use lb_common::socket::{
+    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, Track,
+};
 
 use crate::{
-    maps::{BACKENDS, TRACKS},
+    maps::{BACKENDS, SYN_JIFFIES, TRACKS},
+    patience, signal,
     translate::add,
 };
+
+/// What a connection of ours calls back for.
+const WATCHED: u32 = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG;
 
 /// `BPF_TCP_CLOSE`, include/uapi/linux/bpf.h.
 const TCP_CLOSE: u32 = 7;
@@ -24,7 +31,7 @@ pub fn follow(ctx: &SockOpsContext) {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if record(ctx).is_some() {
-                let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
+                let flags = ctx.cb_flags() | WATCHED;
                 // A socket that cannot be followed is balanced all the same; it only is not counted.
                 let _ = ctx.set_cb_flags(flags as i32);
             }
@@ -32,6 +39,17 @@ pub fn follow(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             if let Some(track) = record(ctx) {
                 established(track);
+                patience::unbound(ctx);
+            }
+        }
+        BPF_SOCK_OPS_TIMEOUT_INIT => {
+            if record(ctx).is_some() {
+                ctx.set_reply(SYN_JIFFIES.load());
+            }
+        }
+        BPF_SOCK_OPS_RTO_CB | BPF_SOCK_OPS_RETRANS_CB => {
+            if let Some(track) = record(ctx) {
+                signal::send(track, SIGNAL_RETRANSMITTED);
             }
         }
         BPF_SOCK_OPS_STATE_CB => {
@@ -84,6 +102,7 @@ fn closed(ctx: &SockOpsContext, track: &mut Track) {
         } else if state == TRACK_CONNECTING && (*ctx.ops).segs_in == 1 {
             // Exactly one segment came in, and it closed the socket: a RST. A give-up has none.
             add(&raw mut (*backend).refused, 1);
+            signal::send(track, SIGNAL_REFUSED);
         }
     }
 }

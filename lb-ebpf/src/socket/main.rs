@@ -13,6 +13,8 @@ macro_rules! tell {
 
 mod count;
 mod maps;
+mod patience;
 mod programs;
+mod signal;
 mod track;
 mod translate;

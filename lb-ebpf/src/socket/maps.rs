@@ -5,16 +5,20 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, RingBuf},
 };
 use lb_common::{
     Endpoint,
-    socket::{Backend, MAX_BACKENDS, MAX_SERVICES, Service, Set, Settings, Track},
+    socket::{Backend, MAX_BACKENDS, MAX_SERVICES, SIGNALS_BYTES, Service, Set, Settings, Track},
 };
 
 /// Whether the kernel has `bpf_set_retval` (5.18). Set by the loader; where it is 0 the verifier never sees the call.
 #[unsafe(no_mangle)]
 pub static HAS_SET_RETVAL: Global<u8> = Global::new(0);
+
+/// How long an unanswered SYN waits before it is sent again, in jiffies; 0: as the kernel has it. Set by the loader.
+#[unsafe(no_mangle)]
+pub static SYN_JIFFIES: Global<u32> = Global::new(0);
 
 /// A slot for each VIP, and one entry for the proof address.
 #[map]
@@ -31,6 +35,9 @@ pub static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, BPF_
 
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub static SIGNALS: RingBuf = RingBuf::with_byte_size(SIGNALS_BYTES, 0);
 
 #[btf_map]
 pub static TRACKS: SkStorage<Track> = SkStorage::new();

@@ -9,6 +9,8 @@ macro_rules! tell {
 
 mod count;
 mod maps;
+mod patience;
 mod programs;
+mod signal;
 mod track;
 mod translate;

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use lb_core::{
     config::Config,
-    control::{Controller, Effect, Event, Now},
+    control::{Controller, Effect, Event, Now, Pair, Signal},
     hosts::Entry,
     model::Health,
     state::State,
@@ -34,7 +34,7 @@ use crate::{
     cli::source::ConfigSource,
     dataplane::socket::BpfLog,
     os::{alarm::Alarm, lock::AgentLock},
-    probe::ProbeEvent,
+    probe::{ProbeEvent, ProbeRequest},
 };
 
 /// Without a deadline of the controller the loop wakes this often.
@@ -61,6 +61,10 @@ pub(super) struct Agent {
 /// Where events come from.
 pub(super) struct Inputs {
     pub(super) probes: mpsc::Receiver<ProbeEvent>,
+    /// What the kernel tells of the node's own traffic.
+    pub(super) kernel_signals: mpsc::Receiver<(Pair, Signal)>,
+    /// For the dataplanes to come.
+    pub(super) signal_tx: mpsc::Sender<(Pair, Signal)>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) operators: mpsc::Receiver<OperatorCall>,
     /// Keeps `operators` open where no server does.
@@ -136,6 +140,7 @@ impl Agent {
                 ProbeEvent::ConnectionLost { key, why } => Event::ConnectionLost { key, why },
                 ProbeEvent::Silent { key, silence } => Event::Silent { key, silence },
             }),
+            Some((pair, signal)) = inputs.kernel_signals.recv() => Wake::Event(Event::Signalled { pair, signal }),
             Some(report) = inputs.reports.recv() => Wake::Report(report),
             Some(call) = inputs.operators.recv() => Wake::Operator(call),
             _ = signals.hangup.recv() => Wake::Reload { forced: true },
@@ -167,7 +172,9 @@ impl Agent {
             match effect {
                 Effect::StartProber(target) => outputs.probers.start(target),
                 Effect::StopProber(key) => outputs.probers.stop(&key),
-                Effect::Probe { key, attempt } => outputs.probers.probe(&key, attempt),
+                Effect::Probe { key, attempt, doubted } => {
+                    outputs.probers.probe(&key, ProbeRequest { attempt, doubted })
+                }
                 Effect::Program { desired, evict } => {
                     self.published.ordered = outputs.reconciler.order(desired, evict);
                 }

@@ -14,6 +14,7 @@ mod publish;
 mod reconcile;
 mod reload;
 mod start;
+mod told;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::chain;
 use crate::probe::{
-    ProbeEvent, Prober,
+    ProbeEvent, ProbeRequest, Prober,
     tls::{self, TlsSettings},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Probers {
 struct Running {
     target: ProbeTarget,
     prober: Prober,
-    under_way: Option<u64>,
+    under_way: Option<ProbeRequest>,
 }
 
 /// What came of reading a check's authority; shared by all backends with the same check.
@@ -47,8 +47,8 @@ impl Probers {
         };
         let prober = Prober::spawn(target.clone(), settings, self.events.clone());
         let under_way = self.running.get(&target.key).and_then(|running| running.under_way);
-        if let Some(attempt) = under_way {
-            prober.probe(attempt);
+        if let Some(request) = under_way {
+            prober.probe(request);
         }
         self.running.insert(target.key.clone(), Running { target, prober, under_way });
         self.forget_unused_trust();
@@ -59,17 +59,17 @@ impl Probers {
         self.forget_unused_trust();
     }
 
-    pub(super) fn probe(&mut self, key: &BackendKey, attempt: u64) {
+    pub(super) fn probe(&mut self, key: &BackendKey, request: ProbeRequest) {
         if let Some(running) = self.running.get_mut(key) {
-            running.under_way = Some(attempt);
-            running.prober.probe(attempt);
+            running.under_way = Some(request);
+            running.prober.probe(request);
         }
     }
 
     /// Notes that a probe ended.
     pub(super) fn ended(&mut self, key: &BackendKey, attempt: u64) {
         if let Some(running) = self.running.get_mut(key)
-            && running.under_way == Some(attempt)
+            && running.under_way.is_some_and(|request| request.attempt == attempt)
         {
             running.under_way = None;
         }

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -15,8 +14,6 @@ use lb_core::{
     model::DataplaneKind,
     view::{AgentView, ConnectionsView, DataplaneView, HostsView, ServiceView, StatusView},
 };
-
-use aya_log::EbpfLogger;
 
 use super::{keepers::Kept, reconcile::Reconciled};
 use crate::{
@@ -245,18 +242,6 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
     .collect()
-}
-
-/// Between two looks at the kernel programs' log, which is for the eyes of somebody who debugs.
-const KERNEL_LOG_LOOK: Duration = Duration::from_millis(100);
-
-/// Prints what the kernel programs log.
-pub(super) async fn forward_kernel_log(mut logger: EbpfLogger<&'static dyn log::Log>) {
-    let mut look = tokio::time::interval(KERNEL_LOG_LOOK);
-    loop {
-        look.tick().await;
-        logger.flush();
-    }
 }
 
 /// Fills in what the kernel counted.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lb_core::{config::Config, control::Event, model::DataplaneKind};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{chain, event_loop::Agent, publish};
+use super::{chain, event_loop::Agent, told};
 use crate::dataplane::{self, DataplaneError, Opened, Reopened};
 
 /// How far a move to another dataplane has come.
@@ -118,10 +118,13 @@ impl Agent {
     }
 
     fn order_move(&mut self, opened: Opened) {
-        let Opened { plane, why, logger } = opened;
+        let Opened { plane, why, logger, signals } = opened;
         tracing::info!(kind = %plane.kind(), why, "moving to another dataplane");
         if let Some(logger) = logger {
-            tokio::spawn(publish::forward_kernel_log(logger));
+            tokio::spawn(told::forward_kernel_log(logger));
+        }
+        if let Some(signals) = signals {
+            tokio::spawn(told::forward_signals(signals, self.inputs.signal_tx.clone()));
         }
         self.published.explain(why);
         self.moving.stage = Stage::Ordered;

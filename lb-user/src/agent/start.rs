@@ -25,6 +25,7 @@ use super::{
     publish::{self, Published},
     reconcile::Reconciler,
     reload::Moving,
+    told,
 };
 use crate::{
     admin::{self, AdminServer, Limits, MetricsServer, Snapshot},
@@ -47,10 +48,14 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let signals = Signals::install()?;
     let config = Arc::new(options.source.load()?);
     let lock = lock_state(&config)?;
-    let Opened { plane, why, logger } = dataplane::open(&config, options.bpf_log)?;
+    let Opened { plane, why, logger, signals: telling } = dataplane::open(&config, options.bpf_log)?;
     let kind = plane.kind();
     if let Some(logger) = logger {
-        tokio::spawn(publish::forward_kernel_log(logger));
+        tokio::spawn(told::forward_kernel_log(logger));
+    }
+    let (signal_tx, kernel_signals) = mpsc::channel(QUEUE);
+    if let Some(telling) = telling {
+        tokio::spawn(told::forward_signals(telling, signal_tx.clone()));
     }
     let leftovers = dataplane::open_leftovers(&config, kind);
     let adopted = dataplane::peek(&config.bpffs, &config.state_dir)?.unwrap_or_default().adopted();
@@ -86,6 +91,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let (outputs, hosts_kept, state_kept) = keep(&config, reconciler, snapshots, transitions, probe_tx);
     let inputs = Inputs {
         probes,
+        kernel_signals,
+        signal_tx,
         reports,
         operators,
         _operator_tx: operator_tx,

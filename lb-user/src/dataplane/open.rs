@@ -6,7 +6,7 @@ use lb_core::{config::Config, model::DataplaneKind};
 use super::{
     DataplaneError, Plane,
     ipvs::{self, IpvsDataplane},
-    socket::{BpfLog, Loaded, Options, SocketDataplane},
+    socket::{BpfLog, Loaded, Options, Signals, SocketDataplane},
 };
 use crate::{
     agent::chain,
@@ -24,6 +24,8 @@ pub struct Opened {
     pub why: String,
     /// What the kernel programs log, where there are any and they were asked to.
     pub logger: Logger,
+    /// What befalls connections, where the dataplane tells.
+    pub signals: Option<Signals>,
 }
 
 /// What a changed config asks for.
@@ -115,25 +117,25 @@ fn open_kind(
     log: BpfLog,
     why: String,
 ) -> Result<Opened, DataplaneError> {
-    let (plane, logger) = match kind {
-        DataplaneKind::Socket => open_socket(config, log)?,
-        DataplaneKind::Ipvs => (open_ipvs(config)?, None),
-        DataplaneKind::Packet => {
-            return Err(super::not_yet(kind).into());
+    match kind {
+        DataplaneKind::Socket => {
+            let (plane, Loaded { logger, signals }) = open_socket(config, log)?;
+            Ok(Opened { plane, why, logger, signals: Some(signals) })
         }
-    };
-    Ok(Opened { plane, why, logger })
+        DataplaneKind::Ipvs => Ok(Opened { plane: open_ipvs(config)?, why, logger: None, signals: None }),
+        DataplaneKind::Packet => Err(super::not_yet(kind).into()),
+    }
 }
 
-fn open_socket(config: &Config, log: BpfLog) -> Result<(Box<dyn Plane>, Logger), DataplaneError> {
+fn open_socket(config: &Config, log: BpfLog) -> Result<(Box<dyn Plane>, Loaded), DataplaneError> {
     capability::require("program the socket dataplane")?;
     let cgroup = cgroup::find(config.cgroup.as_deref())?;
     bpffs::ensure(&config.bpffs)?;
     let lock = lock::acquire(&config.bpffs)?;
     let options =
         Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, node: node::name(), log };
-    let (dataplane, Loaded { logger }) = SocketDataplane::open(options)?;
-    Ok((Box::new(dataplane.holding(lock)), logger))
+    let (dataplane, loaded) = SocketDataplane::open(options)?;
+    Ok((Box::new(dataplane.holding(lock)), loaded))
 }
 
 fn open_ipvs(config: &Config) -> Result<Box<dyn Plane>, DataplaneError> {

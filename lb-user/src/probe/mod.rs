@@ -72,13 +72,22 @@ pub enum ProbeEvent {
     },
 }
 
+/// A probe that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeRequest {
+    /// Comes back with [`ProbeEvent::Done`].
+    pub attempt: u64,
+    /// Since when the node's own traffic has waited for the backend, if it does: its answer is missed sooner.
+    pub doubted: Option<std::time::Instant>,
+}
+
 /// The handle of one backend's prober. Dropping it ends the task and closes the connection, also amid a probe.
 ///
 /// A lost connection is told once: if the connection before it had been brief as well, the loss of a brief one is not
 /// told. So a backend that closes each connection at once is probed once more, and not in a loop without end.
 #[derive(Debug)]
 pub struct Prober {
-    requests: watch::Sender<u64>,
+    requests: watch::Sender<ProbeRequest>,
     task: JoinHandle<()>,
 }
 
@@ -93,7 +102,7 @@ impl Prober {
     ///
     /// Outside of a tokio runtime.
     pub fn spawn(target: ProbeTarget, tls: Option<TlsSettings>, events: mpsc::Sender<ProbeEvent>) -> Self {
-        let (requests, asked) = watch::channel(0);
+        let (requests, asked) = watch::channel(ProbeRequest::default());
         let (key, vigil) = (target.key.clone(), Vigil::new(target.address()));
         let attempts = Attempts::new(Plan::new(target, tls));
         let patience = attempts.plan().patience;
@@ -104,8 +113,8 @@ impl Prober {
 
     /// Asks for a probe; never waits. One is made at a time: of the requests that come while one is under way only
     /// the last is remembered, and made when that one is over.
-    pub fn probe(&self, attempt: u64) {
-        self.requests.send_replace(attempt);
+    pub fn probe(&self, request: ProbeRequest) {
+        self.requests.send_replace(request);
     }
 }
 
@@ -137,7 +146,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(mut self, mut asked: watch::Receiver<u64>, events: mpsc::Sender<ProbeEvent>) {
+    async fn run(mut self, mut asked: watch::Receiver<ProbeRequest>, events: mpsc::Sender<ProbeEvent>) {
         loop {
             let event = tokio::select! {
                 biased;
@@ -147,8 +156,8 @@ impl Watcher {
                     if request.is_err() {
                         return;
                     }
-                    let attempt = *asked.borrow_and_update();
-                    self.probe(attempt, &events).await
+                    let request = *asked.borrow_and_update();
+                    self.probe(request, &events).await
                 }
             };
             if let Some(event) = event
@@ -160,16 +169,23 @@ impl Watcher {
     }
 
     /// `None`: nobody listens any more.
-    async fn probe(&mut self, attempt: u64, events: &mpsc::Sender<ProbeEvent>) -> Option<ProbeEvent> {
+    async fn probe(
+        &mut self,
+        request: ProbeRequest,
+        events: &mpsc::Sender<ProbeEvent>,
+    ) -> Option<ProbeEvent> {
         let Self { key, attempts, kept, was_brief, patience, vigil, answers } = self;
-        let (started, own) = (Instant::now(), kept.as_ref().and_then(|kept| kept.own));
+        let ProbeRequest { attempt, doubted } = request;
+        let own = kept.as_ref().and_then(|kept| kept.own);
+        let since = doubted.unwrap_or_else(|| Instant::now().into_std());
+        let patience_for_it = if doubted.is_some() { patience.in_doubt() } else { patience.allowed() };
         let mut outcome = pin!(attempts.make(kept, was_brief));
-        let mut missed = pin!(sleep(patience.allowed()));
+        let mut missed = pin!(sleep(patience_for_it));
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = &mut outcome => break outcome,
-                () = &mut missed, if *answers && !missed.is_elapsed() => vigil.begin(started.into_std(), own),
+                () = &mut missed, if *answers && !missed.is_elapsed() => vigil.begin(since, own),
                 silence = vigil.next() => {
                     events.send(ProbeEvent::Silent { key: key.clone(), silence }).await.ok()?;
                 }

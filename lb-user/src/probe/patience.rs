@@ -18,6 +18,11 @@ impl Patience {
         (self.slowest * 2).clamp(self.least, self.most)
     }
 
+    /// Where there is another sign that something is wrong.
+    pub(super) fn in_doubt(&self) -> Duration {
+        self.allowed() / 3
+    }
+
     /// Learns of an answer. One that was slow is forgotten bit by bit, a tenth with each that was not.
     pub(super) fn took(&mut self, took: Duration) {
         self.slowest = took.max(self.slowest * 9 / 10);

@@ -9,7 +9,7 @@ use std::{
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use lb_core::probe::{CheckKind, Failure, HostSign, Phase, ProbeOutcome};
-use lb_user::probe::ProbeEvent;
+use lb_user::probe::{ProbeEvent, ProbeRequest};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -262,7 +262,7 @@ async fn dropping_the_prober_closes_its_connection_also_amid_a_probe() {
     for answering in [true, false] {
         let (backend, mut asked, mut ended) = telling_ends(answering).await;
         let Probed { prober, mut events, .. } = Probed::http(&backend);
-        prober.probe(1);
+        prober.probe(ProbeRequest { attempt: 1, ..ProbeRequest::default() });
         timeout(Duration::from_secs(5), asked.recv()).await.unwrap().unwrap();
         if answering {
             timeout(Duration::from_secs(5), events.recv()).await.unwrap().unwrap();
@@ -291,7 +291,7 @@ async fn of_the_requests_amid_a_probe_only_the_last_is_remembered() {
     })
     .await;
     let mut probed = Probed::http(&backend);
-    probed.prober.probe(1);
+    probed.prober.probe(ProbeRequest { attempt: 1, ..ProbeRequest::default() });
     let under_way = async {
         while ASKED.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
@@ -299,7 +299,7 @@ async fn of_the_requests_amid_a_probe_only_the_last_is_remembered() {
     };
     timeout(Duration::from_secs(5), under_way).await.unwrap();
     for attempt in 2..=5 {
-        probed.prober.probe(attempt);
+        probed.prober.probe(ProbeRequest { attempt, ..ProbeRequest::default() });
     }
     release.notify_one();
     let mut done = Vec::new();

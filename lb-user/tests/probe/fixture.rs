@@ -19,7 +19,7 @@ use lb_core::{
     model::BackendKey,
     probe::{CheckKind, HttpCheck, ProbeOutcome, ProbeTarget},
 };
-use lb_user::probe::{ProbeEvent, Prober, tls::TlsSettings};
+use lb_user::probe::{ProbeEvent, ProbeRequest, Prober, tls::TlsSettings};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -220,7 +220,7 @@ impl Probed {
     /// Makes a probe, and expects it to be the next that is told.
     pub(crate) async fn outcome(&mut self) -> ProbeOutcome {
         self.asked += 1;
-        self.prober.probe(self.asked);
+        self.prober.probe(ProbeRequest { attempt: self.asked, ..ProbeRequest::default() });
         match self.event().await {
             ProbeEvent::Done { attempt, outcome, .. } if attempt == self.asked => outcome,
             other => panic!("{other:?} instead of attempt {}", self.asked),
@@ -235,10 +235,10 @@ impl Probed {
     /// Does what an agent does, for a while: probes at once when the connection was lost.
     pub(crate) async fn probe_when_lost(&mut self, time: Duration) {
         let looping = async {
-            self.prober.probe(0);
+            self.prober.probe(ProbeRequest { attempt: 0, ..ProbeRequest::default() });
             loop {
                 if let ProbeEvent::ConnectionLost { .. } = self.event().await {
-                    self.prober.probe(0);
+                    self.prober.probe(ProbeRequest { attempt: 0, ..ProbeRequest::default() });
                 }
             }
         };

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::kernel::expect_kernel;
 use super::setup::{Setup, await_connect, loads};
-use crate::common::SOON;
 use crate::common::agent::{all_up, await_health, await_serving, fast_fall, fast_rise, listed, of_address};
 use crate::common::load::{Bounds, assert_left, figure, ms, requests, syn, unix_ms};
 use crate::common::quiet::{alone, beside_others};
+use crate::common::{SOON, opened};
 
 /// From a SIGKILL to the last failure and the end of the last held connection.
 const CRASH_BOUND: Duration = Duration::from_millis(100);
@@ -123,4 +123,20 @@ pub fn all_down(setup: Setup) {
     await_connect(&lab, VIP, "a connect succeeds", fast_rise() + BACK);
     figure(&format!("served again {} ms after the start of a master", unix_ms() - started));
     expect_kernel(&lab, &[(lab.master(1), 1)]);
+}
+
+/// Without an agent a connect to a host that is gone ends all the same, and an established connection stays.
+pub fn bounded(setup: Setup) {
+    let _turn = beside_others();
+    let Some((lab, mut agent)) = setup.running(1) else { return };
+    let held = lab.node().spawn_client(&["hold", "--to", VIP]).unwrap();
+    opened(&held);
+    agent.kill().unwrap();
+    lab.master(0).cut().unwrap();
+    let report = lab.node().client(&["syn", "--to", VIP, "--connect-timeout", "30s"]).unwrap();
+    figure(&format!("a connect to a host that is gone, without an agent: {report}"));
+    assert_eq!(report["result"], "ETIMEDOUT", "{report}");
+    let millis = report["ms"].as_u64().unwrap();
+    assert!((4_000..8_000).contains(&millis), "{report}");
+    assert!(!held.stdout().contains("ended"), "{}", held.stdout());
 }

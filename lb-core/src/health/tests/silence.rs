@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::{super::*, *};
-use crate::probe::{HostSign, Silence};
+use crate::{
+    control::Signal,
+    probe::{HostSign, Silence},
+};
 
 const ACKNOWLEDGED: HostSign = HostSign::Acknowledged;
 const LOSSY: HostSign = HostSign::Lossy;
@@ -112,4 +115,43 @@ fn the_times_follow_the_heartbeat_but_a_host_has_a_second_at_least() {
     assert_eq!(gone_after(Some(ms(10))), ms(1200));
     let impatient = HealthCheck { timeout: ms(100), ..check() };
     assert_eq!(impatient.patience(), ms(100));
+}
+
+#[test]
+fn trouble_of_the_nodes_own_traffic_is_probed_at_once_but_not_endlessly() {
+    let (mut machine, answered) = up();
+    let mut hurried = 0;
+    for at in (1000..1900).step_by(250) {
+        let now = answered + ms(at);
+        machine.signalled(now, Signal::Retransmitted);
+        if machine.next_probe().unwrap() <= now {
+            hurried += 1;
+            assert_eq!(
+                machine.probe_started(now),
+                Some(now - ms(200)),
+                "it has waited as long as the kernel"
+            );
+            machine.probed(now, &ready());
+        }
+    }
+    assert_eq!(hurried, 3, "a burst, and then one in an interval");
+}
+
+#[test]
+fn a_doubt_is_no_older_than_the_last_answer_and_ends_with_the_probe() {
+    let (mut machine, answered) = up();
+    machine.signalled(answered + ms(50), Signal::Retransmitted);
+    assert_eq!(machine.probe_started(answered + ms(50)), Some(answered));
+    machine.probed(answered + ms(51), &ready());
+    assert_eq!(machine.probe_started(answered + ms(2000)), None);
+}
+
+#[test]
+fn a_refused_connect_is_probed_at_once_too() {
+    let (mut machine, answered) = up();
+    machine.signalled(answered + ms(500), Signal::Refused);
+    assert!(machine.next_probe().unwrap() <= answered + ms(500));
+    assert_eq!(machine.probe_started(answered + ms(500)), None, "it has not waited");
+    machine.probed(answered + ms(501), &refused());
+    assert_eq!(machine.health(), Health::Suspect);
 }

@@ -32,6 +32,14 @@ pub fn socket_addr(endpoint: &Endpoint) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(v6).to_canonical(), endpoint.port())
 }
 
+/// The endpoint that lies at an offset in what the programs wrote; `None`: there are fewer bytes.
+pub fn endpoint_at(value: &[u8], offset: usize) -> Option<SocketAddr> {
+    let bytes = value.get(offset..offset + size_of::<Endpoint>())?;
+    let octets = bytes[..16].try_into().ok()?;
+    let port = u64::from_ne_bytes(bytes[16..24].try_into().ok()?) as u16;
+    Some(socket_addr(&Endpoint::from_host(octets, u16::from_be(port))))
+}
+
 /// A name as it lies in a service's record.
 pub fn name(name: &ServiceName) -> [u8; NAME_LENGTH + 1] {
     let mut bytes = [0; NAME_LENGTH + 1];
@@ -161,5 +169,16 @@ mod tests {
             }
             prop_assert_eq!(counts, members(&set).collect::<BTreeMap<_, _>>());
         }
+    }
+
+    #[test]
+    fn an_endpoint_is_read_from_a_sockets_value() {
+        let address: SocketAddr = "192.168.0.2:6443".parse().unwrap();
+        let endpoint = super::endpoint(address);
+        let mut value = vec![0; 24];
+        value.extend_from_slice(&endpoint.address().octets());
+        value.extend_from_slice(&u64::from(endpoint.port_word()).to_ne_bytes());
+        assert_eq!(endpoint_at(&value, 24), Some(address));
+        assert_eq!(endpoint_at(&value, 30), None);
     }
 }

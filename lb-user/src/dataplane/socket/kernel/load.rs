@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aya::{
@@ -15,7 +16,9 @@ use lb_common::{
     Endpoint,
     socket::{Backend, LAYOUT_VERSION, MAX_BACKENDS, MAX_SERVICES, Service, Set, Settings, Track},
 };
-use rustix::io::Errno;
+use rustix::{io::Errno, time::ClockId};
+
+use super::signals::Signals;
 
 use crate::dataplane::{DataplaneError, socket::hook::Hook};
 
@@ -44,6 +47,8 @@ pub struct Pins {
 pub struct Loaded {
     /// Takes the programs' log lines, where logging is on.
     pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// Tells what befalls connections.
+    pub signals: Signals,
 }
 
 impl Pins {
@@ -148,7 +153,20 @@ pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
                 .map_err(DataplaneError::failed("read", "the kernel programs' log"))?,
         ),
     };
-    Ok(Loaded { logger })
+    Ok(Loaded { logger, signals: Signals::take(&mut ebpf)? })
+}
+
+/// How long an unanswered SYN waits, for the first time: as long as data does at least (TCP_RTO_MIN, include/net/tcp.h),
+/// instead of a second. The nodes of a cluster are no further from each other, and where they are it is sent once more.
+const SYN_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// That in jiffies. The coarse clocks tell in steps of one jiffy, clock_getres(2).
+fn syn_jiffies() -> u32 {
+    let step = rustix::time::clock_getres(ClockId::MonotonicCoarse);
+    match u128::try_from(step.tv_nsec) {
+        Ok(nanos) if nanos > 0 => u32::try_from(SYN_TIMEOUT.as_nanos().div_ceil(nanos)).unwrap_or(0),
+        Ok(_) | Err(_) => 0,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +187,8 @@ fn load_object(pins: &Pins, log: BpfLog, set_retval: bool) -> Result<Ebpf, LoadE
     let set_retval = u8::from(set_retval);
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS).override_global("HAS_SET_RETVAL", &set_retval, true);
+    let syn_jiffies = syn_jiffies();
+    loader.override_global("SYN_JIFFIES", &syn_jiffies, true);
     for shape in &SHAPES {
         loader.map_pin_path(shape.name, pins.map(shape.name));
     }

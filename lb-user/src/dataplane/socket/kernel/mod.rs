@@ -6,6 +6,7 @@ mod maps;
 mod memory;
 mod proof;
 mod remove;
+mod signals;
 mod sys;
 
 pub use links::Links;
@@ -13,3 +14,4 @@ pub use load::{BpfLog, Loaded, Pins, load};
 pub use maps::KernelMaps;
 pub use proof::{Proof, answer_proof, prove, prove_again};
 pub use remove::remove_pins;
+pub use signals::Signals;
