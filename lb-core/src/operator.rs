@@ -1,6 +1,6 @@
 //! What an operator may ask of a running agent, and why the agent may say no.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,15 @@ pub enum OperatorRequest {
         address: SocketAddr,
         /// The intent from now on.
         admin: Admin,
+    },
+    /// `lbctl backends drain --timeout`.
+    Drain {
+        /// The service that the backend belongs to.
+        service: Option<ServiceName>,
+        /// The backend.
+        address: SocketAddr,
+        /// How long established connections may go on.
+        timeout: Duration,
     },
     /// `lbctl backends add`.
     Add {
@@ -51,6 +60,7 @@ impl OperatorRequest {
     pub fn service(&self) -> Option<&ServiceName> {
         match self {
             Self::SetAdmin { service, .. }
+            | Self::Drain { service, .. }
             | Self::Add { service, .. }
             | Self::Remove { service, .. }
             | Self::SetWeight { service, .. } => service.as_ref(),
@@ -61,6 +71,7 @@ impl OperatorRequest {
     pub fn address(&self) -> SocketAddr {
         match self {
             Self::SetAdmin { address, .. }
+            | Self::Drain { address, .. }
             | Self::Add { address, .. }
             | Self::Remove { address, .. }
             | Self::SetWeight { address, .. } => *address,

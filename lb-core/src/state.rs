@@ -27,6 +27,9 @@ pub struct State {
 pub struct BackendState {
     /// The operator's intent.
     pub admin: Admin,
+    /// When the connections of a draining backend are ended; `None`: they are left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_until: Option<Timestamp>,
     /// A change made at run time; `None`: what the config says holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeChange>,
@@ -53,7 +56,7 @@ impl Default for State {
 
 impl Default for BackendState {
     fn default() -> Self {
-        Self { admin: Admin::Active, runtime: None, last_up: None }
+        Self { admin: Admin::Active, drain_until: None, runtime: None, last_up: None }
     }
 }
 

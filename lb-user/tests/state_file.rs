@@ -36,13 +36,10 @@ fn state() -> State {
     let last_up = Some("2025-01-02T03:04:05.678Z".parse().unwrap());
     state.set(
         &key("apiserver", "10.0.0.1:6443"),
-        BackendState { admin: Admin::Draining, runtime: None, last_up },
+        BackendState { admin: Admin::Draining, drain_until: last_up, runtime: None, last_up },
     );
     let runtime = Some(RuntimeChange { weight: None, config: Some(100) });
-    state.set(
-        &key("other", "[2001:db8::1]:6443"),
-        BackendState { admin: Admin::Active, runtime, last_up: None },
-    );
+    state.set(&key("other", "[2001:db8::1]:6443"), BackendState { runtime, ..BackendState::default() });
     state
 }
 
@@ -206,7 +203,7 @@ proptest! {
             let last_up = jiff_seconds(seconds);
             let admin = if port % 2 == 0 { Admin::Draining } else { Admin::Active };
             let address = format!("{}:{port}", std::net::Ipv4Addr::from(ip));
-            state.set(&key("apiserver", &address), BackendState { admin, runtime, last_up });
+            state.set(&key("apiserver", &address), BackendState { admin, runtime, last_up, drain_until: last_up });
         }
         let dir = tempfile::tempdir().unwrap();
         StateFile::new(dir.path()).save(&state).unwrap();

@@ -69,6 +69,28 @@ fn a_drained_backend_keeps_its_connections_and_stays_drained_over_restarts() {
 }
 
 #[test]
+fn a_drain_with_a_deadline_ends_what_is_left_then_and_nothing_before() {
+    let _turn = beside_others();
+    let Some(lab) = lab(3) else { return };
+    lab.agent_config(fast).unwrap();
+    let agent = running(&lab);
+    let address = lab.master(0).address();
+    let held = Load::start(&lab, "v4", 0, 24);
+    let asked = common::load::unix_ms();
+    operate(&lab, &["drain", &address.to_string(), "--timeout", "2s"]);
+    let draining = of_address(&listed(&lab), address).unwrap();
+    assert!(draining["reason"].as_str().unwrap().contains("connections end at"), "{draining}");
+    await_backend(&agent, address, "its connections have ended", SOON, |backend| {
+        backend["connections"]["active"] == 0 && backend["reason"] == "drained by operator"
+    });
+    let held = held.stop();
+    let ends = held.ends("m1", asked);
+    common::load::figure(&format!("drained with 2 s: {} connections ended after {ends:?} ms", ends.len()));
+    assert!(!ends.is_empty() && ends.iter().all(|end| (1900..3000).contains(end)), "{ends:?}");
+    assert_eq!(held.broken(), ends.len() as u64, "connections to others ended too: {held:?}");
+}
+
+#[test]
 fn a_disabled_backend_loses_its_connections_and_gets_none_until_it_is_enabled() {
     let _turn = beside_others();
     let Some(lab) = lab(3) else { return };

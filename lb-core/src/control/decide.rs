@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use super::{Controller, Effect, Eviction, Now, Tracked, Which};
+use super::{Controller, Effect, Eviction, Now, Tracked, Which, track::Drain};
 use crate::{
     config::ServiceConfig,
     desired::{Candidate, DesiredBackend, DesiredService, DesiredState, ends_connections, serving},
@@ -80,6 +80,7 @@ impl Controller {
             address: key.address,
             weight: member.weight,
             admin,
+            drained: tracked.drain == Drain::Over,
             health: machine.health(),
             adopted: machine.is_adopted(),
             ever_up: machine.ever_up() || self.state.get(key).last_up.is_some(),

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
+
 use crate::{
     config::{Config, ServiceConfig},
     model::{Admin, BackendKey, Source},
-    state::{RuntimeChange, State},
+    state::{BackendState, RuntimeChange, State},
 };
 
 /// One backend that belongs to a service.
@@ -19,6 +21,15 @@ pub struct Member {
     pub source: Source,
     /// The operator's intent.
     pub admin: Admin,
+    /// When the connections of a draining backend are ended.
+    pub drain_until: Option<Timestamp>,
+}
+
+impl Member {
+    fn new(address: SocketAddr, weight: u16, source: Source, kept: BackendState) -> Self {
+        let drain_until = kept.drain_until.filter(|_| kept.admin == Admin::Draining);
+        Self { address, weight, source, admin: kept.admin, drain_until }
+    }
 }
 
 /// The members of a service, in the order of the config, then those added at run time.
@@ -30,14 +41,14 @@ pub fn members(service: &ServiceConfig, state: &State) -> Vec<Member> {
             Some(change) if change.config == Some(backend.weight) => change.weight?,
             Some(_) | None => backend.weight,
         };
-        Some(Member { address: backend.address, weight, source: Source::Config, admin: kept.admin })
+        Some(Member::new(backend.address, weight, Source::Config, kept))
     });
     let added = state.services.get(&service.name).into_iter().flatten().filter_map(|(address, kept)| {
         match kept.runtime {
             Some(RuntimeChange { weight: Some(weight), config: None })
                 if configured_weight(service, *address).is_none() =>
             {
-                Some(Member { address: *address, weight, source: Source::Runtime, admin: kept.admin })
+                Some(Member::new(*address, weight, Source::Runtime, *kept))
             }
             Some(_) | None => None,
         }
@@ -87,7 +98,7 @@ mod tests {
 
     fn kept(address: &str, runtime: Option<RuntimeChange>, admin: Admin) -> State {
         let mut state = State::default();
-        state.set(&key(address), BackendState { admin, runtime, last_up: None });
+        state.set(&key(address), BackendState { admin, runtime, ..BackendState::default() });
         state
     }
 

@@ -19,7 +19,7 @@ use std::{
 
 pub use event::{Effect, Event, Eviction, Now, Pair, Signal, Which};
 
-use self::membership::Member;
+use self::{membership::Member, track::Drain};
 use crate::{
     config::{Config, ServiceConfig},
     desired::{DesiredState, Standing},
@@ -57,6 +57,7 @@ pub struct Controller {
 /// A backend and what is known about it.
 struct Tracked {
     member: Member,
+    drain: Drain,
     /// It left the service, but connections still hang on it: it is watched until the last one is gone.
     leaving: bool,
     machine: Machine,
@@ -134,7 +135,7 @@ impl Controller {
 
     /// When [`Event::Tick`] should come, if nothing else does before.
     pub fn deadline(&self) -> Option<Instant> {
-        let of = |t: &Tracked| [t.machine.next_probe(), t.machine.verdict_due()];
+        let of = |t: &Tracked| [t.machine.next_probe(), t.machine.verdict_due(), t.drain.deadline()];
         self.backends.values().flat_map(of).flatten().min()
     }
 
@@ -188,6 +189,7 @@ impl Controller {
     }
 
     fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.backends.values_mut().for_each(|tracked| tracked.drain.pass(now));
         let expired = |(key, tracked): (&BackendKey, &mut Tracked)| {
             Some((key.clone(), tracked.machine.expire(now.instant)?))
         };

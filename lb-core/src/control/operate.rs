@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Adopted, Controller, Effect, Now, membership};
 use crate::{
     config::ServiceConfig,
-    model::{BackendKey, MAX_BACKENDS},
+    model::{Admin, BackendKey, MAX_BACKENDS},
     operator::{OperatorError, OperatorRequest},
     state::RuntimeChange,
     view::BackendView,
@@ -28,6 +28,12 @@ impl Controller {
             OperatorRequest::SetAdmin { admin, .. } => {
                 self.known(&key)?;
                 kept.admin = *admin;
+                kept.drain_until = None;
+            }
+            OperatorRequest::Drain { timeout, .. } => {
+                self.known(&key)?;
+                kept.admin = Admin::Draining;
+                kept.drain_until = Some(now.wall + *timeout);
             }
             OperatorRequest::SetWeight { weight, .. } => {
                 self.known(&key)?;
@@ -51,6 +57,7 @@ impl Controller {
         let after = match request {
             OperatorRequest::Remove { .. } => before,
             OperatorRequest::SetAdmin { .. }
+            | OperatorRequest::Drain { .. }
             | OperatorRequest::SetWeight { .. }
             | OperatorRequest::Add { .. } => self.backend_view(now, &service, &key),
         };

@@ -1,6 +1,6 @@
 //! What the controller shows of itself.
 
-use super::{Controller, Now, Tracked, membership};
+use super::{Controller, Now, Tracked, membership, track::Drain};
 use crate::{
     config::ServiceConfig,
     desired::{OutWhy, ServingWhy, Standing},
@@ -71,12 +71,18 @@ impl Controller {
 /// What the backend said, and why it serves or does not where that does not follow.
 fn reason(tracked: &Tracked) -> Option<String> {
     let said = tracked.machine.reason();
+    let until = tracked.member.drain_until;
     let standing = match tracked.standing {
         Standing::Serving(ServingWhy::Up | ServingWhy::Local) => None,
         Standing::Serving(ServingWhy::Adopted | ServingWhy::NoneUp | ServingWhy::AllDown(_)) => {
             Some(tracked.standing.to_string())
         }
         Standing::Out(OutWhy::Down(_) | OutWhy::NeverUp(_)) if said.is_some() => None,
+        Standing::Out(OutWhy::Draining) => Some(match (until, tracked.drain) {
+            (Some(until), Drain::Until(_)) => format!("{}, connections end at {until:.0}", tracked.standing),
+            (Some(_), Drain::Over) => "drained by operator".to_owned(),
+            (_, Drain::Unbounded) | (None, _) => tracked.standing.to_string(),
+        }),
         Standing::Out(_) => Some(tracked.standing.to_string()),
     };
     match (said, standing) {

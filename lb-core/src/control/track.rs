@@ -1,6 +1,9 @@
 //! Whom the controller watches: the members, and those who left while connections still hang on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use super::{Adopted, Controller, Effect, Now, Pair, Tracked, membership, membership::Member};
 use crate::{
@@ -47,6 +50,7 @@ impl Controller {
     ) {
         let target = target(service, &key);
         if let Some(tracked) = self.backends.get_mut(&key) {
+            tracked.drain = Drain::of(&member, now);
             tracked.member = member;
             tracked.machine.retune(&service.health, now.instant);
             if tracked.target != target {
@@ -61,7 +65,9 @@ impl Controller {
         let machine = begin(&service.health, now.instant, seed);
         effects.push(Effect::StartProber(target.clone()));
         let standing = Standing::Out(OutWhy::NeverUp(Health::Unknown));
+        let drain = Drain::of(&member, now);
         let tracked = Tracked {
+            drain,
             member,
             leaving: false,
             machine,
@@ -86,7 +92,13 @@ impl Controller {
             let key = BackendKey { service: service.name.clone(), address: *address };
             if *vip == service.vip && !self.backends.contains_key(&key) {
                 let source = Source::Config;
-                let member = Member { address: *address, weight: 0, source, admin: Admin::Draining };
+                let member = Member {
+                    address: *address,
+                    weight: 0,
+                    source,
+                    admin: Admin::Draining,
+                    drain_until: None,
+                };
                 self.track(now, service, key, member, adopted, effects);
             }
         }
@@ -102,6 +114,43 @@ impl Controller {
         for key in left.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.backends.remove(&key);
             effects.push(Effect::StopProber(key));
+        }
+    }
+}
+
+/// How long connections to a draining backend may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drain {
+    /// For ever, or it is not drained at all.
+    Unbounded,
+    /// Until then.
+    Until(Instant),
+    /// No longer.
+    Over,
+}
+
+impl Drain {
+    fn of(member: &Member, now: Now) -> Self {
+        let Some(until) = member.drain_until else { return Self::Unbounded };
+        match Duration::try_from(until.duration_since(now.wall)) {
+            Ok(left) if !left.is_zero() => Self::Until(now.instant + left),
+            // A negative one is none.
+            Ok(_) | Err(_) => Self::Over,
+        }
+    }
+
+    pub(super) fn pass(&mut self, now: Now) {
+        if let Self::Until(end) = *self
+            && end <= now.instant
+        {
+            *self = Self::Over;
+        }
+    }
+
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Until(end) => Some(end),
+            Self::Unbounded | Self::Over => None,
         }
     }
 }

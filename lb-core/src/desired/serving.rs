@@ -13,6 +13,8 @@ pub struct Candidate {
     pub weight: u16,
     /// The operator's intent.
     pub admin: Admin,
+    /// It is draining, and the time that its connections were given is over.
+    pub drained: bool,
     /// What was observed.
     pub health: Health,
     /// Whether it was serving in a kernel state that was taken over.
@@ -177,12 +179,13 @@ pub fn serving(candidates: &[Candidate], prefer: Prefer, on_all_down: OnAllDown)
 }
 
 /// Whether the established connections to a backend are to be ended: it is dead and serves nobody, or it is
-/// disabled, and `onDown` says so. Draining keeps them while the backend lives; so do suspicion and "not ready".
+/// disabled, and `onDown` says so. Draining keeps them while the backend lives, but no longer than the operator gave
+/// them, whatever `onDown` says; suspicion and "not ready" keep them.
 pub fn ends_connections(candidate: &Candidate, standing: Standing, on_down: OnDown) -> bool {
     let lost = candidate.health == Health::Dead || candidate.admin == Admin::Disabled;
     match on_down {
-        OnDown::Reset => lost && !standing.is_serving(),
-        OnDown::Keep => false,
+        OnDown::Reset => candidate.drained || (lost && !standing.is_serving()),
+        OnDown::Keep => candidate.drained,
     }
 }
 

@@ -18,6 +18,7 @@ fn seasoned(health: Health) -> Candidate {
     Candidate {
         address: address(1),
         weight: 1,
+        drained: false,
         admin: Admin::Active,
         health,
         adopted: false,

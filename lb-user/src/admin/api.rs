@@ -7,7 +7,8 @@ use hyper::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use lb_core::{
-    model::ServiceName,
+    config::ConfigDuration,
+    model::{Admin, ServiceName},
     operator::OperatorRequest,
     view::{BackendView, BackendsView},
 };
@@ -140,10 +141,17 @@ fn wishes(
         }
         Action::Remove => Ok((StatusCode::OK, vec![OperatorRequest::Remove { service, address }])),
         Action::Change => {
-            let Change { admin, weight } = parsed(body)?;
+            let Change { admin, weight, timeout } = parsed(body)?;
             let weight =
                 weight.map(|weight| OperatorRequest::SetWeight { service: service.clone(), address, weight });
-            let admin = admin.map(|admin| OperatorRequest::SetAdmin { service, address, admin });
+            let admin = match (admin, timeout) {
+                (admin, None) => admin.map(|admin| OperatorRequest::SetAdmin { service, address, admin }),
+                (Some(Admin::Draining), Some(timeout)) => {
+                    let timeout = timeout.parse::<ConfigDuration>().map_err(Refusal::BadTimeout)?.get();
+                    Some(OperatorRequest::Drain { service, address, timeout })
+                }
+                (_, Some(_)) => return Err(Refusal::TimeoutWithoutDrain),
+            };
             let wishes: Vec<_> = weight.into_iter().chain(admin).collect();
             if wishes.is_empty() { Err(Refusal::NothingToChange) } else { Ok((StatusCode::OK, wishes)) }
         }

@@ -14,6 +14,8 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use lb_core::{
+    config::ConfigDuration,
+    model::Admin,
     operator::OperatorRequest,
     view::{BackendView, BackendsView, StatusView},
 };
@@ -129,10 +131,15 @@ impl Client {
         let path = format!("/v1/services/{service}/backends/{address}");
         let (method, body) = match request {
             OperatorRequest::SetAdmin { admin, .. } => {
-                (Method::PATCH, self.body(&Change { admin: Some(admin), weight: None })?)
+                (Method::PATCH, self.body(&Change { admin: Some(admin), ..Change::default() })?)
+            }
+            OperatorRequest::Drain { timeout, .. } => {
+                let timeout = Some(ConfigDuration::from(timeout).to_string());
+                let change = Change { admin: Some(Admin::Draining), timeout, ..Change::default() };
+                (Method::PATCH, self.body(&change)?)
             }
             OperatorRequest::SetWeight { weight, .. } => {
-                (Method::PATCH, self.body(&Change { admin: None, weight: Some(weight) })?)
+                (Method::PATCH, self.body(&Change { weight: Some(weight), ..Change::default() })?)
             }
             OperatorRequest::Add { weight, .. } => (Method::PUT, self.body(&Addition { weight })?),
             OperatorRequest::Remove { .. } => (Method::DELETE, Bytes::new()),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hyper::StatusCode;
-use lb_core::{model::Admin, operator::OperatorError};
+use lb_core::{config::DurationError, model::Admin, operator::OperatorError};
 use serde::{Deserialize, Serialize};
 
 use super::route::RouteError;
@@ -40,6 +40,9 @@ pub(super) struct Change {
     pub(super) admin: Option<Admin>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) weight: Option<u16>,
+    /// With `admin: draining`: how long established connections may go on, as the config file writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timeout: Option<String>,
 }
 
 /// The body of PUT. May be left out.
@@ -65,6 +68,10 @@ pub(super) enum Refusal {
     BadJson(String),
     #[error("the body names neither admin nor weight")]
     NothingToChange,
+    #[error("timeout: {0}")]
+    BadTimeout(DurationError),
+    #[error("timeout goes with admin: draining only")]
+    TimeoutWithoutDrain,
     #[error("the body is longer than {most} bytes")]
     BodyTooLong { most: usize },
     #[error("the body did not come within {seconds} s")]
@@ -89,7 +96,11 @@ impl Refusal {
             Self::Route(RouteError::WrongMethod { .. }) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Route(RouteError::BadSegment { .. }) => StatusCode::BAD_REQUEST,
             Self::Operator(error) => operator_status(error),
-            Self::BadJson(_) | Self::NothingToChange | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BadJson(_)
+            | Self::NothingToChange
+            | Self::BadTimeout(_)
+            | Self::TimeoutWithoutDrain
+            | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyStreams { .. } | Self::AgentBusy { .. } | Self::AgentGone => {
@@ -105,7 +116,11 @@ impl Refusal {
             Self::Route(RouteError::WrongMethod { .. }) => "wrongMethod",
             Self::Route(RouteError::BadSegment { .. }) => "badPath",
             Self::Operator(error) => error.code(),
-            Self::BadJson(_) | Self::NothingToChange | Self::BodyBroken => "badBody",
+            Self::BadJson(_)
+            | Self::NothingToChange
+            | Self::BadTimeout(_)
+            | Self::TimeoutWithoutDrain
+            | Self::BodyBroken => "badBody",
             Self::BodyTooLong { .. } => "bodyTooLong",
             Self::BodyTooSlow { .. } => "bodyTooSlow",
             Self::TooManyStreams { .. } => "tooManyStreams",
@@ -125,6 +140,8 @@ impl Refusal {
             Self::Operator(error) => error.hint(),
             Self::Route(_) => self.allow().map(|allow| format!("use {allow}")),
             Self::NothingToChange => Some(r#"send {"admin":"draining"} or {"weight":2}"#.to_owned()),
+            Self::BadTimeout(error) => Some(error.hint()),
+            Self::TimeoutWithoutDrain => Some(r#"send {"admin":"draining","timeout":"60s"}"#.to_owned()),
             Self::TooManyStreams { .. } => Some("close one of them".to_owned()),
             Self::BadJson(_)
             | Self::BodyTooLong { .. }

@@ -108,6 +108,7 @@ fn decide(request: &OperatorRequest) -> Result<BackendView, OperatorError> {
         }
         OperatorRequest::Remove { .. } => Err(OperatorError::FromConfig { service, address }),
         _ if address.port() != 6443 => Err(OperatorError::UnknownBackend { service, address }),
+        OperatorRequest::Drain { .. } => Ok(BackendView { admin: Admin::Draining, ..known }),
         OperatorRequest::SetAdmin { admin, .. } => Ok(BackendView { admin: *admin, ..known }),
         OperatorRequest::SetWeight { weight, .. } => Ok(BackendView { weight: *weight, ..known }),
     }

@@ -47,6 +47,7 @@ async fn the_client_reaches_the_agent_with_every_request() {
     let v4 = "192.168.0.9:6443".parse().unwrap();
     for request in [
         OperatorRequest::SetAdmin { service: apiserver(), address: v6, admin: Admin::Draining },
+        OperatorRequest::Drain { service: None, address: v6, timeout: Duration::from_secs(90) },
         OperatorRequest::SetWeight { service: None, address: v6, weight: 7 },
         OperatorRequest::Add { service: apiserver(), address: v4, weight: 3 },
     ] {
@@ -90,6 +91,21 @@ async fn one_patch_may_change_weight_and_intent() {
         fake.asked().await,
         OperatorRequest::SetAdmin { service: None, address, admin: Admin::Disabled }
     );
+}
+
+#[tokio::test]
+async fn a_timeout_goes_with_draining_only_and_is_written_as_in_the_config_file() {
+    let fake = Fake::start();
+    let path = "/v1/services/-/backends/192.168.0.2:6443";
+    for (body, hint) in [
+        (r#"{"admin":"disabled","timeout":"60s"}"#, r#"send {"admin":"draining","timeout":"60s"}"#),
+        (r#"{"weight":2,"timeout":"60s"}"#, r#"send {"admin":"draining","timeout":"60s"}"#),
+        (r#"{"admin":"draining","timeout":"60"}"#, "write 60s or 60ms"),
+    ] {
+        let answer = fake.send("PATCH", path, body).await;
+        assert_eq!(code(&answer), 400, "{answer}");
+        assert_eq!(json(&answer)["error"]["hint"], hint, "{answer}");
+    }
 }
 
 #[tokio::test]

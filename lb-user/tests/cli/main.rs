@@ -26,6 +26,7 @@ fn wrong_usage_is_2_with_an_explanation_on_stderr() {
         (&["backends", "drain", "192.168.0.2"], "write it as 192.168.0.2:6443"),
         (&["backends", "add", "192.168.0.2:1", "--weight", "65536"], "65536 is not in 0..=65535"),
         (&["backends", "drain", "192.168.0.2:1", "--service", "A_b"], "invalid value 'A_b'"),
+        (&["backends", "drain", "192.168.0.2:1", "--timeout", "60"], "has no unit"),
         (&["run", "--wait", "5s"], "--once"),
         (&["run", "--once", "--wait", "5"], "\"5\" has no unit"),
         (&["hosts", "frob"], "[possible values: show, apply, remove]"),

@@ -15,7 +15,7 @@ pub(super) fn change(request: OperatorRequest, globals: &Globals) -> anyhow::Res
 fn operation(request: &OperatorRequest) -> String {
     let verb = match request {
         OperatorRequest::SetAdmin { admin: Admin::Active, .. } => "enable",
-        OperatorRequest::SetAdmin { admin: Admin::Draining, .. } => "drain",
+        OperatorRequest::SetAdmin { admin: Admin::Draining, .. } | OperatorRequest::Drain { .. } => "drain",
         OperatorRequest::SetAdmin { admin: Admin::Disabled, .. } => "disable",
         OperatorRequest::Add { .. } => "add",
         OperatorRequest::Remove { .. } => "remove",
@@ -34,7 +34,9 @@ enum Done {
 
 fn outcome(request: &OperatorRequest) -> Done {
     match request {
-        OperatorRequest::SetAdmin { .. } | OperatorRequest::SetWeight { .. } => Done::Changed,
+        OperatorRequest::SetAdmin { .. }
+        | OperatorRequest::Drain { .. }
+        | OperatorRequest::SetWeight { .. } => Done::Changed,
         OperatorRequest::Add { .. } => Done::Added,
         OperatorRequest::Remove { .. } => Done::Removed,
     }

@@ -2,10 +2,11 @@ mod change;
 mod kernel;
 mod list;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Subcommand};
 use lb_core::{
+    config::ConfigDuration,
     model::{Admin, ServiceName},
     operator::OperatorRequest,
 };
@@ -19,7 +20,7 @@ use super::{exit::Exit, globals::Globals};
 Examples:
   lbctl backends
   lbctl backends -o wide
-  lbctl backends drain 192.168.0.2:6443
+  lbctl backends drain 192.168.0.2:6443 --timeout 60s
   lbctl backends add 192.168.0.5:6443 --weight 2 --service apiserver
 
 Without an agent the list shows what the kernel holds.")]
@@ -35,8 +36,14 @@ pub(super) struct Backends {
 enum Action {
     /// List every backend of every service (the default)
     List,
-    /// Let it take no new connections; those established stay
-    Drain(Target),
+    /// Let it take no new connections; those established stay, or end after a time
+    Drain {
+        #[command(flatten)]
+        target: Target,
+        /// End those that are still there after so long, such as 60s [default: leave them alone]
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
+    },
     /// Let it take connections while it is healthy
     Enable(Target),
     /// Let it take no new connections; those established are ended as onDown says
@@ -67,6 +74,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write it as 192.168.0.2:6443 or [fd00::2]:6443".to_owned())
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<ConfigDuration>();
+    parsed.map(ConfigDuration::get).map_err(|error| format!("{error} ({})", error.hint()))
+}
+
 fn service(text: &str) -> Result<ServiceName, String> {
     text.parse().map_err(|error: lb_core::model::NameError| error.to_string())
 }
@@ -76,7 +88,10 @@ impl Backends {
         let set = |Target { address, service }, admin| OperatorRequest::SetAdmin { service, address, admin };
         let request = match self.action {
             None | Some(Action::List) => return list::list(self.bpffs, globals),
-            Some(Action::Drain(target)) => set(target, Admin::Draining),
+            Some(Action::Drain { target, timeout: None }) => set(target, Admin::Draining),
+            Some(Action::Drain { target: Target { address, service }, timeout: Some(timeout) }) => {
+                OperatorRequest::Drain { service, address, timeout }
+            }
             Some(Action::Enable(target)) => set(target, Admin::Active),
             Some(Action::Disable(target)) => set(target, Admin::Disabled),
             Some(Action::Add { target: Target { address, service }, weight }) => {
