@@ -18,7 +18,7 @@ mod sources;
 mod tests;
 mod validate;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     hosts::Entry,
@@ -80,6 +80,8 @@ pub struct ServiceConfig {
     pub prefer: Prefer,
     /// 1 to [`crate::model::MAX_BACKENDS`] backends, of the VIP's family, none equal to a VIP, none twice.
     pub backends: Vec<BackendConfig>,
+    /// How long the weight of a backend grows that is back; `None`: it has all of it at once.
+    pub slow_start: Option<Duration>,
     /// How they are checked. A `deadAfter` that is not written is 4s, or `fall * interval` where that is
     /// shorter: a config with quicker probes means a quicker verdict. It is never below `timeout`.
     pub health: HealthCheck,

@@ -59,6 +59,7 @@ pub(super) struct RawService {
     pub(super) discovery: Option<RawDiscovery>,
     pub(super) health: Option<RawHealth>,
     pub(super) dead_after: Option<String>,
+    pub(super) slow_start: Option<String>,
     pub(super) on_down: Option<String>,
     pub(super) on_all_down: Option<String>,
 }

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use super::{Controller, Effect, Eviction, Now, Tracked, Which, track::Drain};
 use crate::{
     config::ServiceConfig,
-    desired::{Candidate, DesiredBackend, DesiredService, DesiredState, ends_connections, serving},
+    desired::{
+        Candidate, DesiredBackend, DesiredService, DesiredState, Ramp, ends_connections, grown, serving,
+    },
     model::{Admin, BackendKey, OnDown},
 };
 
@@ -41,8 +43,12 @@ impl Controller {
         for ((key, candidate), standing) in keys.iter().zip(&candidates).zip(standings) {
             let Some(tracked) = self.backends.get_mut(key) else { continue };
             tracked.standing = standing;
+            tracked.ramp = service
+                .slow_start
+                .filter(|_| standing.is_serving())
+                .and_then(|length| Ramp::at(now.instant, tracked.machine.recovered()?, length));
             if standing.is_serving() {
-                serving.push(DesiredBackend { address: key.address, weight: u32::from(candidate.weight) });
+                serving.push((key.address, (candidate.weight, tracked.ramp)));
             }
             let ends = ends_connections(candidate, standing, service.on_down);
             if ends {
@@ -58,6 +64,9 @@ impl Controller {
                 evict.push(Eviction { pair, which: Which::BegunSince(since) });
             }
         }
+        let (addresses, weights): (Vec<_>, Vec<_>) = serving.into_iter().unzip();
+        let weighed = addresses.into_iter().zip(grown(&weights));
+        let serving = weighed.map(|(address, weight)| DesiredBackend { address, weight }).collect();
         let members = keys.into_iter().map(|key| key.address).collect();
         DesiredService {
             name: service.name.clone(),

@@ -22,7 +22,7 @@ pub use event::{Effect, Event, Eviction, Now, Pair, Signal, Which};
 use self::{membership::Member, track::Drain};
 use crate::{
     config::{Config, ServiceConfig},
-    desired::{DesiredState, Standing},
+    desired::{DesiredState, Ramp, Standing},
     health::{Machine, Transition},
     model::{BackendKey, Health},
     probe::{ProbeOutcome, ProbeTarget},
@@ -64,6 +64,8 @@ struct Tracked {
     target: ProbeTarget,
     attempt: u64,
     standing: Standing,
+    /// How far its weight has grown since it was back.
+    ramp: Option<Ramp>,
     /// Its connections were ended, and it would be in vain to do it again.
     ended: bool,
     /// The silence whose new connections were ended.
@@ -135,7 +137,10 @@ impl Controller {
 
     /// When [`Event::Tick`] should come, if nothing else does before.
     pub fn deadline(&self) -> Option<Instant> {
-        let of = |t: &Tracked| [t.machine.next_probe(), t.machine.verdict_due(), t.drain.deadline()];
+        let of = |t: &Tracked| {
+            let (drained, grown) = (t.drain.deadline(), t.ramp.map(|ramp| ramp.next));
+            [t.machine.next_probe(), t.machine.verdict_due(), drained, grown]
+        };
         self.backends.values().flat_map(of).flatten().min()
     }
 

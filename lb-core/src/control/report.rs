@@ -3,7 +3,7 @@
 use super::{Controller, Now, Tracked, membership, track::Drain};
 use crate::{
     config::ServiceConfig,
-    desired::{OutWhy, ServingWhy, Standing},
+    desired::{OutWhy, STEPS, ServingWhy, Standing},
     model::{BackendKey, DataplaneKind},
     view::{BackendView, ConnectionsView, ProbeView, ServiceView, TransitionView},
 };
@@ -73,7 +73,9 @@ fn reason(tracked: &Tracked) -> Option<String> {
     let said = tracked.machine.reason();
     let until = tracked.member.drain_until;
     let standing = match tracked.standing {
-        Standing::Serving(ServingWhy::Up | ServingWhy::Local) => None,
+        Standing::Serving(ServingWhy::Up | ServingWhy::Local) => {
+            tracked.ramp.map(|ramp| format!("slow start: {}/{STEPS} of its weight", ramp.step))
+        }
         Standing::Serving(ServingWhy::Adopted | ServingWhy::NoneUp | ServingWhy::AllDown(_)) => {
             Some(tracked.standing.to_string())
         }

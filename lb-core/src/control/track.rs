@@ -74,6 +74,7 @@ impl Controller {
             target,
             attempt: 0,
             standing,
+            ramp: None,
             ended: false,
             freed: None,
         };

@@ -3,6 +3,7 @@
 //! A [`DesiredState`] says it without a word about any dataplane. Who serves is decided in one place, [`serving`].
 
 mod home;
+mod ramp;
 mod serving;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use std::{collections::BTreeSet, net::SocketAddr};
 
 pub use home::home;
+pub use ramp::{Ramp, STEPS, grown};
 pub use serving::{Candidate, OutWhy, ServingWhy, Standing, ends_connections, serving};
 
 use crate::model::{Policy, ServiceName};

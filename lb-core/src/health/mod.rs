@@ -67,6 +67,8 @@ pub struct Machine {
     silence: Option<Silence>,
     adopted: bool,
     ever_up: bool,
+    /// When it was up again after it was down; not after mere suspicion.
+    recovered: Option<Instant>,
     accepts_tcp: bool,
     trusted: bool,
     schedule: Schedule,
@@ -91,6 +93,7 @@ impl Machine {
             silence: None,
             adopted: false,
             ever_up: false,
+            recovered: None,
             accepts_tcp: false,
             trusted: true,
             schedule: Schedule::Due(now),
@@ -199,6 +202,11 @@ impl Machine {
         self.ever_up
     }
 
+    /// When it was up again after it was down, if it has not been down since.
+    pub fn recovered(&self) -> Option<Instant> {
+        self.recovered
+    }
+
     /// Why it is not up, or what speaks against it; `None` where there is nothing to say.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
@@ -301,6 +309,11 @@ impl Machine {
         }
         self.since = now;
         self.ever_up |= to == Health::Up;
+        self.recovered = match (from, to) {
+            (Health::Dead | Health::NotReady, Health::Up) => Some(now),
+            (_, Health::Up | Health::Suspect) => self.recovered,
+            (_, Health::Unknown | Health::NotReady | Health::Dead) => None,
+        };
         let reason = self.reason().unwrap_or_else(|| format!("{}: ready", self.question()));
         Some(Transition { from, to, reason })
     }

@@ -7,8 +7,10 @@ use lb_tests::lab::{Agent, Master, VIP};
 use serde_json::json;
 
 use super::kernel::expect_kernel;
-use super::setup::{Setup, await_connect, loads};
-use crate::common::agent::{all_up, await_health, await_serving, fast_fall, fast_rise, listed, of_address};
+use super::setup::{Setup, Yaml, await_connect, in_turn, loads, service};
+use crate::common::agent::{
+    all_up, await_backend, await_health, await_serving, fast_fall, fast_rise, listed, of_address, running,
+};
 use crate::common::load::{Bounds, assert_left, figure, ms, requests, syn, unix_ms};
 use crate::common::quiet::{alone, beside_others};
 use crate::common::{SOON, opened};
@@ -96,6 +98,30 @@ pub fn recovery(setup: Setup) {
     all_up(&lab, &agent);
     expect_kernel(&lab, &[(m1, 1), (m2, 1), (m3, 1)]);
     assert_eq!(requests(lab.node(), VIP, "v4", 12).raw["served"], json!({"m1": 4, "m2": 4, "m3": 4}));
+}
+
+/// With `slowStart` a master that is back has a tenth of its weight at first, and all of it without.
+pub fn slow_start(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.lab(2) else { return };
+    let slowly = |config: &mut Yaml| {
+        in_turn(config);
+        service(config)["slowStart"] = "1h".into();
+    };
+    lab.agent_config(slowly).unwrap();
+    let agent = running(&lab);
+    let (m1, m2) = (lab.master(0), lab.master(1));
+    expect_kernel(&lab, &[(m1, 1), (m2, 1)]);
+    m1.kill().unwrap();
+    await_health(&agent, m1.address(), "dead", SOON);
+    m1.start().unwrap();
+    await_backend(&agent, m1.address(), "up, in slow start", SOON, |backend| {
+        backend["health"] == "up" && backend["reason"] == "slow start: 1/10 of its weight"
+    });
+    expect_kernel(&lab, &[(m1, 1), (m2, 10)]);
+    assert_eq!(requests(lab.node(), VIP, "v4", 22).raw["served"], json!({"m1": 2, "m2": 20}));
+    lab.agent_config(in_turn).unwrap();
+    expect_kernel(&lab, &[(m1, 1), (m2, 1)]);
 }
 
 /// With nobody left connects fail at once, and succeed again with the first master that is back.

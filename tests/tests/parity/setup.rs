@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_tests::Lab;
 use lb_tests::lab::{Agent, Builder, Dataplane};
-use serde_yaml::Value as Yaml;
+pub use serde_yaml::Value as Yaml;
 
 use crate::common::agent::{fast, running};
 use crate::common::load::{Load, syn};

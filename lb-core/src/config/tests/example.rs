@@ -82,6 +82,7 @@ fn example_config() -> Config {
                 heartbeat: Some(Duration::from_millis(500)),
                 dead_after: Duration::from_secs(4),
             },
+            slow_start: None,
             on_down: OnDown::Reset,
             on_all_down: OnAllDown::Auto,
         }],
@@ -155,6 +156,11 @@ services:
 
 #[test]
 fn a_quicker_probe_means_a_quicker_verdict_unless_one_is_written() {
+    for (written, slow_start) in
+        [("", None), ("  slowStart: off", None), ("  slowStart: 1m", Some(Duration::from_secs(60)))]
+    {
+        assert_eq!(load_text(&format!("{LEAST}\n{written}\n")).unwrap().services[0].slow_start, slow_start);
+    }
     for (health, dead_after, millis) in [
         ("interval: 2s, timeout: 1s, fall: 3", "", 4_000),
         ("interval: 500ms, timeout: 200ms, fall: 2", "", 1_000),

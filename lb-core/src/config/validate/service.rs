@@ -89,6 +89,10 @@ fn read_rest(raw: &RawService, parts: Parts, report: &mut Report<'_>) -> Option<
         all_down,
         report,
     );
+    let slow_start = match &raw.slow_start {
+        Some(text) => scalar::duration_or_off(text, &path.key("slowStart"), report),
+        None => Some(None),
+    };
     let raw_health = raw.health.clone().unwrap_or_default();
     let health = health::check(&raw_health, &raw.dead_after, path, report);
     let backends = parts.backends.into_iter().map(|(_, backend)| backend).collect::<Option<Vec<_>>>();
@@ -99,6 +103,7 @@ fn read_rest(raw: &RawService, parts: Parts, report: &mut Report<'_>) -> Option<
         policy: policy?,
         prefer: prefer?,
         backends: backends.filter(|backends| !backends.is_empty())?,
+        slow_start: slow_start?,
         health: health?,
         on_down: on_down?,
         on_all_down: on_all_down?,
