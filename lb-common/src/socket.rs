@@ -33,6 +33,9 @@ pub const POLICY_RANDOM: u32 = 0;
 /// [`Set::policy`]: in turn.
 pub const POLICY_ROUND_ROBIN: u32 = 1;
 
+/// [`Set::policy`]: the one with the fewest established connections for its weight.
+pub const POLICY_LEAST_CONN: u32 = 2;
+
 /// The longest service name: an RFC 1123 label.
 pub const NAME_LENGTH: usize = 63;
 

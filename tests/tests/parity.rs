@@ -46,7 +46,7 @@ mod parity {
             scenarios! { $module: $dataplane;
                 addresses { ipv6 local_backend }
                 cleanup { cleanup }
-                distribution { random weights round_robin sticky }
+                distribution { random weights round_robin least_conn sticky }
                 faults { crash power_loss hang recovery slow_start all_down }
                 operator { drain disable }
                 pods { pod scope_host }

@@ -9,7 +9,10 @@ use aya_ebpf::{
 };
 use lb_common::{
     Endpoint,
-    socket::{Backend, MAX_MEMBERS, POLICY_ROUND_ROBIN, PROOF_SLOT, Service, Set, Settings},
+    socket::{
+        Backend, MAX_MEMBERS, Member, POLICY_LEAST_CONN, POLICY_ROUND_ROBIN, PROOF_SLOT, Service, Set,
+        Settings,
+    },
 };
 
 use crate::{
@@ -111,14 +114,13 @@ fn choose(slot: u32, service: *mut Service) -> Option<(u32, *mut Backend)> {
     if count == 0 || total == 0 {
         return None;
     }
-    let point = if policy == POLICY_ROUND_ROBIN {
-        turn(service, set, total)
-    } else {
-        // SAFETY: takes nothing.
-        let random = unsafe { bpf_get_prandom_u32() };
-        (random as u64 * total as u64 >> 32) as u32
+    // SAFETY: takes nothing.
+    let random = || unsafe { bpf_get_prandom_u32() };
+    let index = match policy {
+        POLICY_LEAST_CONN => least_loaded(set, count, random()),
+        POLICY_ROUND_ROBIN => member_at(set, turn(service, set, total)),
+        _ => member_at(set, (random() as u64 * total as u64 >> 32) as u32),
     };
-    let index = member_at(set, point);
     Some((index, BACKENDS.get_ptr_mut(index)?))
 }
 
@@ -133,6 +135,50 @@ fn turn(service: *mut Service, set: *const Set, total: u32) -> u32 {
         let step = turn.checked_rem(total as u64).unwrap_or(0) * (*set).stride as u64;
         step.checked_rem(total as u64).unwrap_or(0) as u32
     }
+}
+
+/// The member with the fewest established connections for its weight, this one included; of several the first from a
+/// place of chance on, so that nodes that are all idle do not agree on one. But for its ends the loop has no branches: the
+/// verifier would follow each of them both ways, 64 times, and without CAP_PERFMON also as if mispredicted.
+#[inline(always)]
+fn least_loaded(set: *const Set, count: u32, random: u32) -> u32 {
+    let start = random.checked_rem(count).unwrap_or(0);
+    // SAFETY: the index is masked into the array.
+    let member = |at: u32| unsafe { *(&raw const (*set).members).cast::<Member>().add(masked(at)) };
+    // No load is as high as the first.
+    let (mut best, mut best_load, mut best_weight) = (member(start).backend as u64, 1_u64 << 40, 1_u64);
+    for i in 0..MAX_MEMBERS as u32 {
+        if i >= count {
+            break;
+        }
+        let beyond = start + i;
+        let at = beyond - count * not_above(count, beyond) as u32;
+        let Member { backend, upto } = member(at);
+        let below = member(at.wrapping_sub(1)).upto * not_above(1, at) as u32;
+        let weight = upto.wrapping_sub(below) as u64;
+        let Some(record) = BACKENDS.get_ptr(backend) else {
+            break;
+        };
+        // SAFETY: a pointer that the lookup returned; an aligned word.
+        let load = unsafe { ptr::read_volatile(&raw const (*record).active) }.wrapping_add(1);
+        let is_less = is_below(load.wrapping_mul(best_weight), best_load.wrapping_mul(weight));
+        let choose = |ours: u64, other: u64| ours.wrapping_add(is_less.wrapping_mul(other.wrapping_sub(ours)));
+        best = choose(best, backend as u64);
+        best_load = choose(best_load, load);
+        best_weight = choose(best_weight, weight);
+    }
+    best as u32
+}
+
+/// An index into the members, masked where the verifier sees it: the compiler would leave out a mask of what it knows to
+/// be in range.
+#[inline(always)]
+fn masked(index: u32) -> usize {
+    const { assert!(MAX_MEMBERS == 64) };
+    let mut masked = index as u64;
+    // SAFETY: an operation on a register.
+    unsafe { asm!("{masked} &= 63", masked = inout(reg) masked) };
+    masked as usize
 }
 
 /// The first member whose `upto` is above the point, by binary search: six steps for 64 members.
@@ -154,10 +200,16 @@ fn member_at(set: *const Set, point: u32) -> u32 {
 /// then a pointer plus that index needs CAP_PERFMON.
 #[inline(always)]
 fn not_above(upto: u32, point: u32) -> usize {
-    let mut sign = (upto as u64).wrapping_sub(point as u64 + 1);
+    is_below(upto as u64, point as u64 + 1) as usize
+}
+
+/// 1 where `a < b`, else 0, of numbers below 2^63, without a branch.
+#[inline(always)]
+fn is_below(a: u64, b: u64) -> u64 {
+    let mut sign = a.wrapping_sub(b);
     // SAFETY: a shift of a register; written out so that it is not turned back into a branch.
     unsafe { asm!("{sign} >>= 63", sign = inout(reg) sign) };
-    sign as usize
+    sign
 }
 
 /// An atomic addition without a result: `BPF_XADD`, which every supported kernel has. The instruction is written out

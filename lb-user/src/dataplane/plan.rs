@@ -39,7 +39,7 @@ fn plan_socket(config: &Config, desired: &DesiredState) -> Result<Vec<String>, D
         lines.push(format!("mount a BPF file system for {}", config.bpffs.display()));
     }
     let observed = SocketDataplane::peek(&config.bpffs, Some(&cgroup))?.unwrap_or_default();
-    let wanted = socket::lower(desired, Some(config.scope), &node::name())?;
+    let wanted = socket::lower(desired, Some(config.scope), &node::name());
     lines.extend(SocketDataplane::diff(&observed, &wanted).iter().map(ToString::to_string));
     Ok(lines)
 }

@@ -1,17 +1,17 @@
 //! Who gets the connections to the virtual address.
 
 use lb_tests::Lab;
-use lb_tests::lab::{Master, VIP};
+use lb_tests::lab::{Agent, ClientRun, Master, VIP};
 use lb_tests::slowness::factor;
 use lb_tests::wait::eventually;
 use serde_json::json;
 
 use super::kernel::expect_kernel;
 use super::setup::{Setup, service, yaml};
-use crate::common::SOON;
 use crate::common::agent::{all_up, await_health, backends, fast, of_address, running};
 use crate::common::load::{Report, figure, requests};
 use crate::common::quiet::beside_others;
+use crate::common::{SOON, opened};
 
 /// Fewer where each takes long; the bars widen with it.
 fn draws() -> u32 {
@@ -70,6 +70,53 @@ pub fn weights(setup: Setup) {
     let _agent = running(&lab);
     expect_kernel(&lab, &[(light, 1), (heavy, 3)]);
     assert_share(&ask(&lab, draws()), heavy.name(), 75.0);
+}
+
+/// To the one with the fewest connections: they are even, and a master that has fewer gets the next ones.
+pub fn least_conn(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.lab(2) else { return };
+    lab.agent_config(|config| {
+        fast(config);
+        service(config)["policy"] = "least-conn".into();
+    })
+    .unwrap();
+    let agent = running(&lab);
+    let (m1, m2) = (lab.master(0), lab.master(1));
+    expect_kernel(&lab, &[(m1, 1), (m2, 1)]);
+    let hold = |count| (0..count).map(|_| holding(&lab)).collect::<Vec<_>>();
+    let _even = hold(6);
+    await_connections(&agent, [m1, m2], [3, 3]);
+    operate(&lab, "drain", m1);
+    let _only = hold(4);
+    await_connections(&agent, [m1, m2], [3, 7]);
+    operate(&lab, "enable", m1);
+    let _catching_up = hold(4);
+    await_connections(&agent, [m1, m2], [7, 7]);
+}
+
+/// One more connection, held.
+fn holding(lab: &Lab) -> ClientRun {
+    let client = lab.node().spawn_client(&["hold", "--to", VIP]).unwrap();
+    opened(&client);
+    client
+}
+
+fn operate(lab: &Lab, verb: &str, master: &Master) {
+    lab.lbctl(&["backends", verb, &master.address().to_string()]).unwrap().success().unwrap();
+}
+
+fn await_connections(agent: &Agent, masters: [&Master; 2], wanted: [u64; 2]) {
+    eventually(SOON, &format!("{wanted:?} connections"), || {
+        let counted = backends(agent)?;
+        let active = |master: &Master| {
+            let backend = of_address(&counted, master.address()).unwrap();
+            backend["connections"]["active"].as_u64().unwrap()
+        };
+        let active = masters.map(active);
+        if active == wanted { Ok(()) } else { Err(format!("{active:?}")) }
+    })
+    .unwrap();
 }
 
 /// In turn: each of three masters gets every third connection.

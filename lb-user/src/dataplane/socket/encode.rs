@@ -7,7 +7,7 @@ use std::{
 
 use lb_common::{
     Endpoint,
-    socket::{MAX_MEMBERS, Member, NAME_LENGTH, POLICY_RANDOM, POLICY_ROUND_ROBIN, Set},
+    socket::{MAX_MEMBERS, Member, NAME_LENGTH, POLICY_LEAST_CONN, POLICY_RANDOM, POLICY_ROUND_ROBIN, Set},
 };
 use lb_core::model::ServiceName;
 
@@ -72,6 +72,7 @@ pub fn set(serving: &Serving, index: &BTreeMap<SocketAddr, u32>) -> Set {
     set.policy = match serving.policy {
         Choice::Random => POLICY_RANDOM,
         Choice::RoundRobin => POLICY_ROUND_ROBIN,
+        Choice::LeastConn => POLICY_LEAST_CONN,
     };
     let known = serving.weights.iter().filter_map(|(address, weight)| Some((*index.get(address)?, *weight)));
     for (place, (backend, weight)) in set.members.iter_mut().zip(known) {

@@ -221,7 +221,7 @@ impl Dataplane for SocketDataplane {
     }
 
     fn lower(&self, desired: &DesiredState) -> Result<SocketState, Unsupported> {
-        native::lower(desired, (!self.quiesced).then_some(self.options.scope), &self.options.node)
+        Ok(native::lower(desired, (!self.quiesced).then_some(self.options.scope), &self.options.node))
     }
 
     fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {

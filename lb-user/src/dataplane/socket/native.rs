@@ -8,11 +8,11 @@ use std::{
 
 use lb_core::{
     desired::{DesiredBackend, DesiredService, DesiredState, home},
-    model::{DataplaneKind, Policy, Scope, ServiceName},
+    model::{Policy, Scope, ServiceName},
 };
 
 use super::hook::Hook;
-use crate::dataplane::{HeldService, Unsupported};
+use crate::dataplane::HeldService;
 
 /// What the kernel holds, or should hold.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -52,6 +52,8 @@ pub enum Choice {
     Random,
     /// In turn.
     RoundRobin,
+    /// The one with the fewest established connections for its weight.
+    LeastConn,
 }
 
 impl From<SocketService> for HeldService {
@@ -59,6 +61,7 @@ impl From<SocketService> for HeldService {
         let policy = match service.serving.policy {
             Choice::Random => Policy::Random,
             Choice::RoundRobin => Policy::RoundRobin,
+            Choice::LeastConn => Policy::LeastConn,
         };
         let SocketService { name, serving, members } = service;
         Self { name: Some(name), policy, weights: serving.weights, members }
@@ -114,15 +117,13 @@ impl fmt::Display for Serving {
     }
 }
 
-/// What the kernel of the node with this name should hold; without a scope it leaves new connects alone. Fails for policies that the programs do
-/// not know.
-pub fn lower(desired: &DesiredState, scope: Option<Scope>, node: &str) -> Result<SocketState, Unsupported> {
-    let services =
-        desired.services.iter().map(|s| Ok((s.vip, lower_service(s, node)?))).collect::<Result<_, _>>()?;
-    Ok(SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services })
+/// What the kernel of the node with this name should hold; without a scope it leaves new connects alone.
+pub fn lower(desired: &DesiredState, scope: Option<Scope>, node: &str) -> SocketState {
+    let services = desired.services.iter().map(|s| (s.vip, lower_service(s, node))).collect();
+    SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services }
 }
 
-fn lower_service(service: &DesiredService, node: &str) -> Result<SocketService, Unsupported> {
+fn lower_service(service: &DesiredService, node: &str) -> SocketService {
     let home = match service.policy {
         Policy::Sticky => home(node, &service.serving),
         Policy::Random | Policy::RoundRobin | Policy::LeastConn => None,
@@ -131,19 +132,13 @@ fn lower_service(service: &DesiredService, node: &str) -> Result<SocketService, 
         // Of one there is nothing to choose.
         Policy::Random | Policy::Sticky => Choice::Random,
         Policy::RoundRobin => Choice::RoundRobin,
-        Policy::LeastConn => {
-            return Err(Unsupported {
-                feature: format!("policy {} (service {})", service.policy, service.name),
-                dataplane: DataplaneKind::Socket,
-                remedy: "set policy to random, round-robin or sticky",
-            });
-        }
+        Policy::LeastConn => Choice::LeastConn,
     };
     let serves = |b: &&DesiredBackend| b.weight > 0 && home.is_none_or(|home| home == b.address);
     let weights: BTreeMap<_, _> =
         service.serving.iter().filter(serves).map(|b| (b.address, b.weight)).collect();
     let members = service.members.iter().chain(weights.keys()).copied().collect();
-    Ok(SocketService { name: service.name.clone(), serving: Serving { policy, weights }, members })
+    SocketService { name: service.name.clone(), serving: Serving { policy, weights }, members }
 }
 
 /// The mutations from `observed` to `wanted`, in order: hooks and scope, then what comes, then what goes.
@@ -241,27 +236,10 @@ mod tests {
             severed: BTreeSet::new(),
         };
         let home = home("node", &service.serving).unwrap();
-        let lowered = lower_service(&service, "node").unwrap();
+        let lowered = lower_service(&service, "node");
         assert_eq!(lowered.serving.weights.into_keys().collect::<Vec<_>>(), [home]);
         assert_eq!(lowered.members.len(), 3);
         service.serving.clear();
-        assert!(
-            lower_service(&service, "node").unwrap().serving.weights.is_empty(),
-            "nobody is nobody's home"
-        );
-    }
-
-    #[test]
-    fn a_policy_that_the_programs_do_not_know_is_refused_by_name() {
-        let service = DesiredService {
-            name: "apiserver".parse().unwrap(),
-            vip: at(100),
-            policy: Policy::LeastConn,
-            serving: vec![DesiredBackend { address: at(1), weight: 1 }],
-            members: vec![at(1)],
-            severed: BTreeSet::new(),
-        };
-        let error = lower(&DesiredState { services: vec![service] }, Some(Scope::Host), "node").unwrap_err();
-        assert!(error.to_string().contains("least-conn"), "{error}");
+        assert!(lower_service(&service, "node").serving.weights.is_empty(), "nobody is nobody's home");
     }
 }

@@ -97,6 +97,7 @@ impl<M: Maps> Tables<M> {
             .collect::<Option<_>>()?;
         let policy = match set.policy {
             lb_common::socket::POLICY_ROUND_ROBIN => Choice::RoundRobin,
+            lb_common::socket::POLICY_LEAST_CONN => Choice::LeastConn,
             _ => Choice::Random,
         };
         let members = self.records(slot).map(|(_, b)| encode::socket_addr(&b.endpoint)).collect();
