@@ -33,8 +33,12 @@ pub const POLICY_RANDOM: u32 = 0;
 /// [`Set::policy`]: in turn.
 pub const POLICY_ROUND_ROBIN: u32 = 1;
 
-/// [`Set::policy`]: the one with the fewest established connections for its weight.
+/// [`Set::policy`]: the one with the fewest established connections for its weight, of [`LEAST_OF`] in a row from a place
+/// of chance on.
 pub const POLICY_LEAST_CONN: u32 = 2;
+/// So many are compared, which is all of them in any cluster. The comparisons are written out one by one: without
+/// CAP_PERFMON the verifiers of Linux 6.1 and 6.12 refuse a loop over all 64.
+pub const LEAST_OF: u32 = 8;
 
 /// The longest service name: an RFC 1123 label.
 pub const NAME_LENGTH: usize = 63;

@@ -52,6 +52,8 @@ pub struct Controller {
     transitions: VecDeque<TransitionView>,
     attempts: u64,
     random: fastrand::Rng,
+    /// See [`Machine::with_first_wait`].
+    first_wait: f64,
 }
 
 /// A backend and what is known about it.
@@ -82,6 +84,7 @@ impl Controller {
         now: Now,
         seed: u64,
     ) -> (Self, Vec<Effect>) {
+        let mut random = fastrand::Rng::with_seed(seed);
         let mut this = Self {
             state: membership::prune(&config, state),
             config,
@@ -90,7 +93,8 @@ impl Controller {
             programmed: None,
             transitions: VecDeque::new(),
             attempts: 0,
-            random: fastrand::Rng::with_seed(seed),
+            first_wait: random.f64(),
+            random,
         };
         let mut effects = Vec::new();
         this.track_members(now, adopted, &mut effects);

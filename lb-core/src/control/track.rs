@@ -62,7 +62,7 @@ impl Controller {
         let seed = self.random.u64(..);
         let taken_over = adopted.serving.contains(&(service.vip, key.address));
         let begin = if taken_over { Machine::adopted } else { Machine::new };
-        let machine = begin(&service.health, now.instant, seed);
+        let machine = begin(&service.health, now.instant, seed).with_first_wait(self.first_wait);
         effects.push(Effect::StartProber(target.clone()));
         let standing = Standing::Out(OutWhy::NeverUp(Health::Unknown));
         let drain = Drain::of(&member, now);

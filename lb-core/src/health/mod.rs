@@ -74,6 +74,8 @@ pub struct Machine {
     schedule: Schedule,
     /// How much sooner the next probe may start if there is an occasion.
     slack: Duration,
+    /// Which part of an interval the first steady wait takes; `None`: that was, or takes all of it.
+    first_wait: Option<f64>,
     losses: LossBudget,
     signals: LossBudget,
     /// Since when the node's own traffic has waited for it; until the next probe starts.
@@ -98,6 +100,7 @@ impl Machine {
             trusted: true,
             schedule: Schedule::Due(now),
             slack: Duration::ZERO,
+            first_wait: None,
             losses: LossBudget::new(now),
             signals: LossBudget::new(now),
             doubted: None,
@@ -109,6 +112,14 @@ impl Machine {
     /// and is as hard to kill as one that was up.
     pub fn adopted(check: &HealthCheck, now: Instant, seed: u64) -> Self {
         Self { adopted: true, ..Self::new(check, now, seed) }
+    }
+
+    /// Makes the first steady wait this part of an interval, from 0 to 1: a node's share of chance, so that nodes that
+    /// begin together do not go on probing together. The backends of one node have the same one: they share wake-ups.
+    #[must_use]
+    pub fn with_first_wait(mut self, part: f64) -> Self {
+        self.first_wait = Some(part);
+        self
     }
 
     /// Takes the numbers of a new configuration and keeps the state. A new question is asked at once.
@@ -152,7 +163,10 @@ impl Machine {
         let next = self.state.after(outcome, self.facts(now));
         let transition = self.enter(next, now);
         let pace = Pace::after(outcome, &self.state, self.is_established());
-        let due = pace.due(started, now, self.check.interval, &mut self.rng);
+        let due = match self.first_wait.take_if(|_| pace == Pace::Steady) {
+            Some(part) => (started + self.check.interval.mul_f64(part)).max(now),
+            None => pace.due(started, now, self.check.interval, &mut self.rng),
+        };
         self.schedule = Schedule::Due(if again { now } else { due });
         self.slack = pace.slack(self.check.interval);
         transition

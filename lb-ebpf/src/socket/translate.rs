@@ -10,8 +10,8 @@ use aya_ebpf::{
 use lb_common::{
     Endpoint,
     socket::{
-        Backend, MAX_MEMBERS, Member, POLICY_LEAST_CONN, POLICY_ROUND_ROBIN, PROOF_SLOT, Service, Set,
-        Settings,
+        Backend, LEAST_OF, MAX_MEMBERS, Member, POLICY_LEAST_CONN, POLICY_ROUND_ROBIN, PROOF_SLOT, Service,
+        Set, Settings,
     },
 };
 
@@ -138,36 +138,54 @@ fn turn(service: *mut Service, set: *const Set, total: u32) -> u32 {
 }
 
 /// The member with the fewest established connections for its weight, this one included; of several the first from a
-/// place of chance on, so that nodes that are all idle do not agree on one. But for its ends the loop has no branches: the
-/// verifier would follow each of them both ways, 64 times, and without CAP_PERFMON also as if mispredicted.
+/// place of chance on, so that nodes that are all idle do not agree on one. Not a loop, and without branches: without
+/// CAP_PERFMON the verifier also follows what only a mispredicted branch would run, and so no loop ever ends for it.
 #[inline(always)]
 fn least_loaded(set: *const Set, count: u32, random: u32) -> u32 {
-    let start = random.checked_rem(count).unwrap_or(0);
-    // SAFETY: the index is masked into the array.
-    let member = |at: u32| unsafe { *(&raw const (*set).members).cast::<Member>().add(masked(at)) };
-    // No load is as high as the first.
-    let (mut best, mut best_load, mut best_weight) = (member(start).backend as u64, 1_u64 << 40, 1_u64);
-    for i in 0..MAX_MEMBERS as u32 {
-        if i >= count {
-            break;
-        }
-        let beyond = start + i;
-        let at = beyond - count * not_above(count, beyond) as u32;
-        let Member { backend, upto } = member(at);
-        let below = member(at.wrapping_sub(1)).upto * not_above(1, at) as u32;
+    const { assert!(LEAST_OF == 8) };
+    // Those of a smaller set come round again, which changes nothing.
+    let at = |turn: u32| (random & 0xffff).wrapping_add(turn).checked_rem(count).unwrap_or(0);
+    let least = Least { backend: 0, load: 1 << 40, weight: 1 };
+    let least = least.or(set, at(0)).or(set, at(1)).or(set, at(2)).or(set, at(3));
+    let least = least.or(set, at(4)).or(set, at(5)).or(set, at(6)).or(set, at(7));
+    least.backend as u32
+}
+
+/// The least loaded member so far.
+#[derive(Clone, Copy)]
+struct Least {
+    backend: u64,
+    /// At first higher than any.
+    load: u64,
+    weight: u64,
+}
+
+impl Least {
+    #[inline(always)]
+    fn or(self, set: *const Set, at: u32) -> Self {
+        let Member { backend, upto } = member(set, at);
+        let below = member(set, at.wrapping_sub(1)).upto * not_above(1, at) as u32;
         let weight = upto.wrapping_sub(below) as u64;
         let Some(record) = BACKENDS.get_ptr(backend) else {
-            break;
+            return self;
         };
         // SAFETY: a pointer that the lookup returned; an aligned word.
         let load = unsafe { ptr::read_volatile(&raw const (*record).active) }.wrapping_add(1);
-        let is_less = is_below(load.wrapping_mul(best_weight), best_load.wrapping_mul(weight));
-        let choose = |ours: u64, other: u64| ours.wrapping_add(is_less.wrapping_mul(other.wrapping_sub(ours)));
-        best = choose(best, backend as u64);
-        best_load = choose(best_load, load);
-        best_weight = choose(best_weight, weight);
+        let is_less = is_below(load.wrapping_mul(self.weight), self.load.wrapping_mul(weight));
+        let choose =
+            |ours: u64, other: u64| ours.wrapping_add(is_less.wrapping_mul(other.wrapping_sub(ours)));
+        Self {
+            backend: choose(self.backend, backend as u64),
+            load: choose(self.load, load),
+            weight: choose(self.weight, weight),
+        }
     }
-    best as u32
+}
+
+#[inline(always)]
+fn member(set: *const Set, at: u32) -> Member {
+    // SAFETY: the index is masked into the array.
+    unsafe { *(&raw const (*set).members).cast::<Member>().add(masked(at)) }
 }
 
 /// An index into the members, masked where the verifier sees it: the compiler would leave out a mask of what it knows to
