@@ -1,3 +1,7 @@
+mod drain;
+mod silence;
+mod slow_start;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,7 +11,7 @@ use crate::{
     config::{self, Overrides},
     model::Admin,
     operator::{OperatorError, OperatorRequest},
-    probe::{Failure, HostSign, Phase, Silence},
+    probe::{Failure, Phase},
     view::BackendView,
 };
 
@@ -175,106 +179,6 @@ fn a_dead_backend_leaves_and_its_connections_are_ended_once() {
     assert_eq!(bench.evicted, [pair(THREE[0])]);
     bench.answer(THREE[0], &REFUSED, 5);
     assert_eq!(bench.evicted, [pair(THREE[0])]);
-}
-
-fn silent(bench: &mut Bench, address: &str, since: Instant) {
-    let silence = Silence { since, host: HostSign::Acknowledged };
-    bench.event(Event::Silent { key: key(address), silence });
-}
-
-fn weights(bench: &Bench) -> Vec<u32> {
-    bench.programmed.services[0].serving.iter().map(|backend| backend.weight).collect()
-}
-
-#[test]
-fn with_slow_start_who_is_back_gets_its_share_bit_by_bit() {
-    let backends = THREE.map(|backend| format!("'{backend}'")).join(", ");
-    let text = format!(
-        "services: [{{name: apiserver, vip: '10.0.0.100:6443', slowStart: 30s, backends: [{backends}]}}]"
-    );
-    let config = Arc::new(config::load(Some(("test", &text)), &Overrides::default()).unwrap());
-    let mut bench = Bench::resume(config, &State::default(), &Adopted::default());
-    THREE.iter().for_each(|backend| bench.answer(backend, &READY, 1));
-    assert_eq!(weights(&bench), [1, 1, 1], "who begins is not back");
-    bench.answer(THREE[0], &REFUSED, 3);
-    assert_eq!(weights(&bench), [1, 1]);
-    bench.answer(THREE[0], &READY, 2);
-    assert_eq!(weights(&bench), [1, 10, 10]);
-    let mut seen: Vec<u32> = Vec::new();
-    for _ in 0..40 {
-        seen.extend(weights(&bench).first());
-        bench.pass(Duration::from_secs(1));
-        THREE.iter().for_each(|backend| {
-            if bench.under_way.contains_key(&key(backend)) {
-                bench.answer(backend, &READY, 1);
-            }
-        });
-    }
-    seen.dedup();
-    assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8, 9, 1], "at last all are alike again");
-    assert_eq!(weights(&bench), [1, 1, 1]);
-}
-
-#[test]
-fn a_drain_with_a_deadline_ends_the_connections_then_and_once() {
-    let mut bench = Bench::all_up(&THREE);
-    let (address, timeout) = (THREE[0].parse().unwrap(), Duration::from_secs(60));
-    let view = bench.operate(OperatorRequest::Drain { service: None, address, timeout }).unwrap();
-    assert_eq!(
-        (view.admin, view.reason.unwrap()),
-        (Admin::Draining, "draining by operator, connections end at 1970-01-01T00:01:00Z".to_owned())
-    );
-    assert_eq!(bench.serving(), [THREE[1], THREE[2]]);
-    (0..59).for_each(|_| bench.pass(Duration::from_secs(1)));
-    assert!(bench.evicted.is_empty());
-    assert!(bench.controller.deadline().unwrap() <= bench.now.instant + Duration::from_secs(1));
-    (0..5).for_each(|_| bench.pass(Duration::from_secs(1)));
-    assert_eq!(bench.evicted, [pair(THREE[0])]);
-    bench.set_admin(THREE[0], Admin::Active).unwrap();
-    assert_eq!(bench.serving(), THREE);
-    bench.set_admin(THREE[0], Admin::Draining).unwrap();
-    (0..90).for_each(|_| bench.pass(Duration::from_secs(1)));
-    assert_eq!(bench.evicted.len(), 1, "the next drain has no deadline of its own");
-}
-
-#[test]
-fn a_drain_goes_on_after_a_restart_and_ends_when_it_was_to_end() {
-    let mut bench = Bench::all_up(&THREE);
-    let (address, timeout) = (THREE[0].parse().unwrap(), Duration::from_secs(60));
-    bench.operate(OperatorRequest::Drain { service: None, address, timeout }).unwrap();
-    let adopted = Adopted { active: BTreeMap::from([(pair(THREE[0]), 1)]), ..Adopted::default() };
-    let mut next = Bench::resume(config(&THREE), &bench.kept, &adopted);
-    next.pass(Duration::from_secs(59));
-    assert!(next.evicted.is_empty());
-    next.pass(Duration::from_secs(1));
-    assert_eq!(next.evicted, [pair(THREE[0])]);
-}
-
-#[test]
-fn a_silent_backend_is_left_and_its_new_connections_are_freed_once() {
-    let mut bench = Bench::new(&THREE);
-    THREE.iter().for_each(|address| bench.answer(address, &READY, 1));
-    let since = bench.now.instant;
-    for _ in 0..12 {
-        bench.pass(Duration::from_millis(50));
-        silent(&mut bench, THREE[0], since);
-    }
-    assert_eq!(bench.serving(), [THREE[1], THREE[2]]);
-    assert_eq!(bench.freed, [(pair(THREE[0]), since)]);
-    assert!(bench.evicted.is_empty(), "what is established stays");
-}
-
-#[test]
-fn when_all_are_silent_all_go_on_serving_and_nothing_is_ended() {
-    let mut bench = Bench::new(&THREE);
-    THREE.iter().for_each(|address| bench.answer(address, &READY, 1));
-    let since = bench.now.instant;
-    for _ in 0..12 {
-        bench.pass(Duration::from_millis(50));
-        THREE.iter().for_each(|address| silent(&mut bench, address, since));
-    }
-    assert_eq!(bench.serving(), THREE);
-    assert!(bench.freed.is_empty() && bench.evicted.is_empty());
 }
 
 #[test]
