@@ -33,7 +33,7 @@ use crate::{
     os::{
         addresses::{self, AddressError},
         alarm::Alarm,
-        hosts::watch as file_watch,
+        hosts::watch::{self as file_watch, WatchError},
         lock::{self, AgentLock, LockError},
         state_file::StateFile,
     },
@@ -225,7 +225,10 @@ fn watch_config(options: &RunOptions) -> mpsc::Receiver<()> {
     {
         tokio::spawn(async move {
             let Err(error) = file_watch::watch(path, tx).await;
-            tracing::warn!("{}; hint: SIGHUP reloads all the same", chain(&error));
+            // The agent stops, and need not say so twice.
+            if !matches!(error, WatchError::Closed) {
+                tracing::warn!("{}; hint: SIGHUP reloads all the same", chain(&error));
+            }
         });
     }
     rx

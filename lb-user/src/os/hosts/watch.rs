@@ -31,7 +31,7 @@ const BUFFER: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The kernel gave no inotify instance.
-    #[error("watch hosts file {} (hint: raise fs.inotify.max_user_instances and max_user_watches)", path.display())]
+    #[error("watch {} (hint: raise fs.inotify.max_user_instances and max_user_watches)", path.display())]
     Inotify {
         /// The hosts file.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum WatchError {
         source: io::Error,
     },
     /// Nobody listens any more.
-    #[error("notify of a change of the hosts file: the receiver is gone")]
+    #[error("notify of a change of a file: the receiver is gone")]
     Closed,
 }
 
