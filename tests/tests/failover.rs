@@ -6,8 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::agent::{
-    all_up, await_backend, await_health, await_serving, fast, fast_fall, fast_rise, listed, of_address,
-    running,
+    alert, all_up, await_backend, await_health, await_serving, fast, fast_fall, fast_rise, listed,
+    of_address, running,
 };
 use common::load::{Bounds, Load, assert_left, figure, ms, requests, syn, unix_ms};
 use common::quiet::{alone, beside_others};
@@ -108,7 +108,7 @@ fn silence(
 fn a_master_whose_link_is_cut_is_left_within_fall_times_interval_plus_timeout() {
     let _turn = alone();
     let Some(lab) = lab(3) else { return };
-    lab.agent_config(fast).unwrap();
+    lab.agent_config(alert).unwrap();
     let agent = running(&lab);
     let bounds = (Bounds::one(fast_fall()), fast_rise());
     silence(&lab, &agent, "cut link", bounds, Master::cut, Master::mend);
@@ -118,7 +118,7 @@ fn a_master_whose_link_is_cut_is_left_within_fall_times_interval_plus_timeout() 
 fn a_stopped_master_is_left_within_fall_times_interval_plus_timeout() {
     let _turn = alone();
     let Some(lab) = lab(3) else { return };
-    lab.agent_config(fast).unwrap();
+    lab.agent_config(alert).unwrap();
     let agent = running(&lab);
     let bounds = (Bounds::one(fast_fall()), fast_rise());
     silence(&lab, &agent, "SIGSTOP", bounds, Master::stop, Master::cont);
@@ -171,7 +171,7 @@ fn clients_that_still_wait_for_the_handshake_with_a_silent_master_are_freed() {
     let _turn = alone();
     let Some(lab) = lab(3) else { return };
     lab.agent_config(|yaml| {
-        fast(yaml);
+        alert(yaml);
         yaml["services"][0]["policy"] = "round-robin".into();
     })
     .unwrap();

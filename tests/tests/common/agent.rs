@@ -14,7 +14,6 @@ use super::SOON;
 /// Timings of tests that need not see the defaults: from fault to verdict at most [`fast_fall`], and back at most
 /// [`fast_rise`].
 pub fn fast(yaml: &mut serde_yaml::Value) {
-    let written = |duration: Duration| format!("{}ms", stretched(duration).as_millis());
     let health = &mut yaml["services"][0]["health"];
     health["interval"] = written(INTERVAL).into();
     health["timeout"] = written(TIMEOUT).into();
@@ -23,9 +22,23 @@ pub fn fast(yaml: &mut serde_yaml::Value) {
     health["heartbeat"] = written(HEARTBEAT).into();
 }
 
+/// As [`fast`], and silence is noticed soon enough that the whole keeps within [`fast_fall`]. For tests of silence only: a
+/// busy machine may be silent for a moment too.
+pub fn alert(yaml: &mut serde_yaml::Value) {
+    fast(yaml);
+    yaml["services"][0]["health"]["heartbeat"] = written(ALERT_HEARTBEAT).into();
+}
+
+/// As a config file has it, [`stretched`].
+fn written(duration: Duration) -> String {
+    format!("{}ms", stretched(duration).as_millis())
+}
+
 const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(300);
-const HEARTBEAT: Duration = Duration::from_millis(250);
+/// The default.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+const ALERT_HEARTBEAT: Duration = Duration::from_millis(150);
 const FALL: u32 = 2;
 const RISE: u32 = 2;
 

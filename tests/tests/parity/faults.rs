@@ -42,14 +42,14 @@ pub fn crash(setup: Setup) {
 /// The link is cut: packets vanish, nobody is told.
 pub fn power_loss(setup: Setup) {
     let _turn = alone();
-    let Some((lab, agent)) = setup.running(2) else { return };
+    let Some((lab, agent)) = setup.alert(2) else { return };
     silence(&lab, &agent, "cut link", Master::cut, "v4");
 }
 
 /// SIGSTOP: the kernel behind it accepts connections, nobody answers. With sockets as Go and Java open them.
 pub fn hang(setup: Setup) {
     let _turn = alone();
-    let Some((lab, agent)) = setup.running(2) else { return };
+    let Some((lab, agent)) = setup.alert(2) else { return };
     silence(&lab, &agent, "SIGSTOP", Master::stop, "mapped");
     let m1 = lab.master(0);
     m1.cont().unwrap();

@@ -6,7 +6,7 @@ use lb_tests::Lab;
 use lb_tests::lab::{Agent, Builder, Dataplane};
 pub use serde_yaml::Value as Yaml;
 
-use crate::common::agent::{fast, running};
+use crate::common::agent::{alert, fast, running};
 use crate::common::load::{Load, syn};
 use lb_tests::wait::eventually;
 
@@ -38,6 +38,18 @@ impl Setup {
     /// Such a lab with an agent that has found every master up.
     pub fn running(self, masters: u8) -> Option<(Lab, Agent)> {
         let lab = self.lab(masters)?;
+        let agent = running(&lab);
+        Some((lab, agent))
+    }
+
+    /// As [`Self::running`], with silence noticed sooner.
+    pub fn alert(self, masters: u8) -> Option<(Lab, Agent)> {
+        let lab = self.lab(masters)?;
+        lab.agent_config(|yaml| {
+            in_turn(yaml);
+            alert(yaml);
+        })
+        .unwrap();
         let agent = running(&lab);
         Some((lab, agent))
     }
