@@ -122,8 +122,8 @@ pub enum Effect {
         key: BackendKey,
         /// Comes back with [`Event::Probed`].
         attempt: u64,
-        /// Since when the node's own traffic has waited for it, if it does.
-        doubted: Option<Instant>,
+        /// Whether the node's own traffic waits for it: then its answer is missed sooner.
+        doubted: bool,
     },
     /// Program the kernel, then end these connections.
     Program {

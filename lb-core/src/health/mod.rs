@@ -26,7 +26,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 pub use silence::{free_after, gone_after, patience};
 
@@ -78,8 +81,8 @@ pub struct Machine {
     first_wait: Option<f64>,
     losses: LossBudget,
     signals: LossBudget,
-    /// Since when the node's own traffic has waited for it; until the next probe starts.
-    doubted: Option<Instant>,
+    /// Whether the node's own traffic waits for it; until the next probe starts.
+    doubted: bool,
     rng: fastrand::Rng,
 }
 
@@ -103,7 +106,7 @@ impl Machine {
             first_wait: None,
             losses: LossBudget::new(now),
             signals: LossBudget::new(now),
-            doubted: None,
+            doubted: false,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -147,13 +150,13 @@ impl Machine {
         self.next_probe().is_some_and(|at| at <= now + self.slack)
     }
 
-    /// A probe has been started. Nothing changes if one is under way already. Gives the reason for doubt, where one has
-    /// hurried the probe: since when the node's own traffic has waited for the backend.
-    pub fn probe_started(&mut self, now: Instant) -> Option<Instant> {
+    /// A probe has been started. Nothing changes if one is under way already. Tells whether the node's own traffic waits
+    /// for the backend.
+    pub fn probe_started(&mut self, now: Instant) -> bool {
         if let Schedule::Due(_) = self.schedule {
             self.schedule = Schedule::UnderWay { started: now, again: false };
         }
-        self.doubted.take().map(|since| since.max(self.last_answer))
+        mem::take(&mut self.doubted)
     }
 
     /// The probe under way has come to its end. An outcome without a probe is ignored.

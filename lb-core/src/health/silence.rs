@@ -26,10 +26,6 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// within 0.6 s (TCP_RTO_MIN, include/net/tcp.h).
 const GONE: Duration = Duration::from_millis(1200);
 
-/// The kernel sends again what was not acknowledged for so long, at least (TCP_RTO_MIN, include/net/tcp.h; the same for
-/// a SYN on the socket dataplane).
-const RETRANSMISSION: Duration = Duration::from_millis(200);
-
 /// How long an answer may take before its backend is suspect, unless its answers took longer before.
 pub fn patience(heartbeat: Option<Duration>) -> Duration {
     heartbeat.unwrap_or(HEARTBEAT) * 3 / 5
@@ -82,8 +78,8 @@ impl Machine {
         }
         self.schedule.hurry(now);
         self.doubted = match signal {
-            Signal::Refused => None,
-            Signal::Retransmitted => now.checked_sub(RETRANSMISSION),
+            Signal::Refused => false,
+            Signal::Retransmitted => true,
         };
     }
 

@@ -199,7 +199,7 @@ impl Agent {
                 tracing::info!(
                     ended = evicted.ended,
                     failed = evicted.failed,
-                    "ended connections to dead backends"
+                    "ended connections that hung on a backend"
                 );
             }
             Report::Evicted(Err(error)) => tracing::warn!("{error}"),

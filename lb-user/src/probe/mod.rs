@@ -77,8 +77,8 @@ pub enum ProbeEvent {
 pub struct ProbeRequest {
     /// Comes back with [`ProbeEvent::Done`].
     pub attempt: u64,
-    /// Since when the node's own traffic has waited for the backend, if it does: its answer is missed sooner.
-    pub doubted: Option<std::time::Instant>,
+    /// Whether the node's own traffic waits for the backend: then its answer is missed sooner.
+    pub doubted: bool,
 }
 
 /// The handle of one backend's prober. Dropping it ends the task and closes the connection, also amid a probe.
@@ -177,8 +177,8 @@ impl Watcher {
         let Self { key, attempts, kept, was_brief, patience, vigil, answers } = self;
         let ProbeRequest { attempt, doubted } = request;
         let own = kept.as_ref().and_then(|kept| kept.own);
-        let since = doubted.unwrap_or_else(|| Instant::now().into_std());
-        let patience_for_it = if doubted.is_some() { patience.in_doubt() } else { patience.allowed() };
+        let since = Instant::now().into_std();
+        let patience_for_it = if doubted { patience.in_doubt() } else { patience.allowed() };
         let mut outcome = pin!(attempts.make(kept, was_brief));
         let mut missed = pin!(sleep(patience_for_it));
         let outcome = loop {

@@ -126,11 +126,7 @@ fn trouble_of_the_nodes_own_traffic_is_probed_at_once_but_not_endlessly() {
         machine.signalled(now, Signal::Retransmitted);
         if machine.next_probe().unwrap() <= now {
             hurried += 1;
-            assert_eq!(
-                machine.probe_started(now),
-                Some(now - ms(200)),
-                "it has waited as long as the kernel"
-            );
+            assert!(machine.probe_started(now), "the node waits");
             machine.probed(now, &ready());
         }
     }
@@ -138,12 +134,12 @@ fn trouble_of_the_nodes_own_traffic_is_probed_at_once_but_not_endlessly() {
 }
 
 #[test]
-fn a_doubt_is_no_older_than_the_last_answer_and_ends_with_the_probe() {
+fn a_doubt_ends_with_the_probe() {
     let (mut machine, answered) = up();
     machine.signalled(answered + ms(50), Signal::Retransmitted);
-    assert_eq!(machine.probe_started(answered + ms(50)), Some(answered));
+    assert!(machine.probe_started(answered + ms(50)));
     machine.probed(answered + ms(51), &ready());
-    assert_eq!(machine.probe_started(answered + ms(2000)), None);
+    assert!(!machine.probe_started(answered + ms(2000)));
 }
 
 #[test]
@@ -151,7 +147,7 @@ fn a_refused_connect_is_probed_at_once_too() {
     let (mut machine, answered) = up();
     machine.signalled(answered + ms(500), Signal::Refused);
     assert!(machine.next_probe().unwrap() <= answered + ms(500));
-    assert_eq!(machine.probe_started(answered + ms(500)), None, "it has not waited");
+    assert!(!machine.probe_started(answered + ms(500)), "nobody waits");
     machine.probed(answered + ms(501), &refused());
     assert_eq!(machine.health(), Health::Suspect);
 }
