@@ -154,13 +154,14 @@ pub struct Signal {
 
 /// [`Signal::kind`]: the backend's host refused a connect.
 pub const SIGNAL_REFUSED: u64 = 1;
-/// [`Signal::kind`]: what was sent, a SYN or data, was not acknowledged in time, and was sent again.
+/// [`Signal::kind`]: what was sent, a SYN or data, was sent again because nobody had acknowledged it.
 pub const SIGNAL_RETRANSMITTED: u64 = 2;
 
 /// A backend's signals follow each other no sooner: a flood of failing connections costs a look at the clock each.
 pub const SIGNAL_PACE_NS: u64 = 50_000_000;
 
-/// The bytes of the ring buffer, a power of two and whole pages: 50 signals, more than a second's for each of two backends.
+/// The bytes of the ring buffer, a power of two and whole pages: 64 signals with the kernel's 8 bytes before each, a
+/// second's of three backends.
 pub const SIGNALS_BYTES: u32 = 4096;
 
 /// The user timeout (tcp(7), TCP_USER_TIMEOUT), in ms, while a connect() is under way, for sockets that have none: how

@@ -51,8 +51,8 @@ impl Machine {
         self.silence = Some(silence);
         let next = match &self.state {
             _ if self.is_gone(now, silence) => {
-                let packets = self.state.streak().map_or(0, |streak| streak.failures.get());
-                State::gone(Failure::HostSilent, packets)
+                let failures = self.state.streak().map_or(0, |streak| streak.failures.get());
+                State::gone(Failure::HostSilent, failures)
             }
             State::Unknown if self.is_established() => suspect(),
             State::Up { .. } => suspect(),
@@ -111,7 +111,6 @@ fn suspect() -> State {
     State::Suspect { streak: Streak::first(&Failure::Timeout(Phase::Idle)) }
 }
 
-/// What a check says about how it waits.
 impl HealthCheck {
     /// See [`patience`]. Never longer than a probe may take.
     pub fn patience(&self) -> Duration {

@@ -22,7 +22,7 @@ const PACE: Duration = Duration::from_millis(50);
 /// are lost once in 3,500 times.
 const BURST_PACE: Duration = Duration::from_millis(25);
 const BURST: u32 = 8;
-/// Each may take a second SYN's time; no more are open at once.
+/// The most knocks in one silence, and so the most that are open at once.
 const KNOCKS: u32 = 24;
 /// After this a silence is no news: probes go on, and give the verdict.
 const LONGEST: Duration = Duration::from_secs(10);
