@@ -145,6 +145,12 @@ pub enum HostSign {
     Acknowledged,
     /// It has answered, but not acknowledged what was asked: packets get lost on the way.
     Lossy,
+    /// The backend itself has sent something to this node, on whatever connection: it does not hang, only our answer is
+    /// late or lost.
+    Serving {
+        /// When, of late.
+        heard: Instant,
+    },
     /// Nothing at all, though so many packets were sent.
     Nothing {
         /// Attempts to reach it since the question.

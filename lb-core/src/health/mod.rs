@@ -68,6 +68,8 @@ pub struct Machine {
     latency: Option<Duration>,
     /// What was told last since the last answer.
     silence: Option<Silence>,
+    /// When it last sent this node anything else than an answer, where that was told.
+    heard: Option<Instant>,
     adopted: bool,
     ever_up: bool,
     /// When it was up again after it was down; not after mere suspicion.
@@ -96,6 +98,7 @@ impl Machine {
             last_answer: now,
             latency: None,
             silence: None,
+            heard: None,
             adopted: false,
             ever_up: false,
             recovered: None,
@@ -278,10 +281,11 @@ impl Machine {
         self.trusted
     }
 
-    /// When the question was asked that is unanswered, where that is known. A probe that fails says no more than that
-    /// there was no answer since the last one.
+    /// When the question was asked that is unanswered, where that is known, or when the backend sent something else
+    /// afterwards. A probe that fails says no more than that there was no answer since the last one.
     fn silent_since(&self) -> Instant {
-        self.silence.map_or(self.last_answer, |silence| silence.since.max(self.last_answer))
+        let asked = self.silence.map(|silence| silence.since);
+        [asked, self.heard].into_iter().flatten().fold(self.last_answer, Instant::max)
     }
 
     fn is_established(&self) -> bool {

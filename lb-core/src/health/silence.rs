@@ -6,6 +6,9 @@
 //! | [`free_after`] | those begun meanwhile are ended: their retries go elsewhere too |
 //! | [`gone_after`], and not a packet from the host | dead |
 //! | `deadAfter`, and `fall` probes failed | dead, though the host still acknowledges packets |
+//!
+//! Whatever the backend sends to this node meanwhile, on a client's connection too, proves that it does not hang: nobody is
+//! freed then, and `deadAfter` begins anew.
 
 use std::time::{Duration, Instant};
 
@@ -49,6 +52,9 @@ impl Machine {
             return None;
         }
         self.silence = Some(silence);
+        if let HostSign::Serving { heard } = silence.host {
+            self.heard = self.heard.max(Some(heard));
+        }
         let next = match &self.state {
             _ if self.is_gone(now, silence) => {
                 let failures = self.state.streak().map_or(0, |streak| streak.failures.get());
@@ -56,9 +62,11 @@ impl Machine {
             }
             State::Unknown if self.is_established() => suspect(),
             State::Up { .. } => suspect(),
-            State::Unknown | State::Suspect { .. } | State::NotReady { .. } | State::Dead { .. } => {
+            State::Dead { .. } => {
+                self.hear_from_the_dead(now, silence.host);
                 return None;
             }
+            State::Unknown | State::Suspect { .. } | State::NotReady { .. } => return None,
         };
         if next.health() == Health::Suspect {
             self.schedule.hurry(now);
@@ -86,18 +94,29 @@ impl Machine {
     /// Since when it is silent, if that is long enough to end the connections that were begun meanwhile. Where packets
     /// get lost on the way, those may come through yet.
     pub fn frees_since(&self, now: Instant) -> Option<Instant> {
-        let Silence { since, host } = self.silence?;
+        let Silence { host, .. } = self.silence?;
+        let since = self.silent_since();
         let long = now.saturating_duration_since(since) >= free_after(self.check.heartbeat);
         let hopeless = match host {
             HostSign::Acknowledged | HostSign::Nothing { .. } => true,
-            HostSign::Lossy => false,
+            HostSign::Lossy | HostSign::Serving { .. } => false,
         };
         (long && hopeless).then_some(since)
     }
 
+    /// Who was taken for dead and sends something is asked at once, but not for each packet.
+    fn hear_from_the_dead(&mut self, now: Instant, host: HostSign) {
+        if let HostSign::Serving { .. } = host
+            && !self.schedule.is_hurried(now)
+            && self.losses.take(now, self.check.interval)
+        {
+            self.schedule.hurry(now);
+        }
+    }
+
     fn is_gone(&self, now: Instant, silence: Silence) -> bool {
         let HostSign::Nothing { packets } = silence.host else { return false };
-        let long = now.saturating_duration_since(silence.since) >= gone_after(self.check.heartbeat);
+        let long = now.saturating_duration_since(self.silent_since()) >= gone_after(self.check.heartbeat);
         let judged = match self.state {
             State::Dead { .. } => false,
             State::Unknown => self.is_established(),

@@ -173,6 +173,20 @@ impl SockDiag {
         }
     }
 
+    /// How long ago the last data came from `peer`, on any connection of this network namespace that is open; `None`: there
+    /// was none.
+    pub fn last_heard(&self, peer: net::SocketAddr) -> io::Result<Option<Duration>> {
+        // The kernel compares the port, and passes the others by.
+        let request = |family| {
+            let mut asked = inet_request(family);
+            asked.socket_id.destination_port = peer.port();
+            serialize(asked, NLM_F_REQUEST | NLM_F_DUMP)
+        };
+        let sockets = self.dump(request, |socket| socket.peer == peer)?;
+        let heard = |progress: Progress| (progress.received > 0).then_some(progress.received_ago);
+        Ok(sockets.into_iter().filter_map(|socket| heard(socket.progress?)).min())
+    }
+
     /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
     pub fn destroy(&self, socket: &TcpSocket) -> io::Result<Ended> {
         self.destroy_id(socket.family, &socket.id)

@@ -54,7 +54,7 @@ impl Attempts {
                 }
                 Err(trouble) => trouble.into(),
             },
-            Check::Http(plan) => match self.ask(plan, kept.take(), span).await {
+            Check::Http(plan) => match self.ask(plan, kept, span).await {
                 Ok(answered) => {
                     let outcome = plan.judge(answered.head.status, span);
                     *kept = answered.finish(span).await;
@@ -70,16 +70,24 @@ impl Attempts {
             .await
             .unwrap_or(Err(Trouble::Backend(Failure::Timeout(Phase::Connect))))?;
         let own = stream.local_addr().ok();
-        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now() })
+        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now(), stalled: false })
     }
 
-    async fn ask(&self, plan: &HttpPlan, kept: Option<Kept>, span: Span) -> Result<Answered, Trouble> {
-        if let Some(Kept { connection: Connection::Http(mut http), own, made }) = kept {
+    /// Leaves a connection that has stalled in its place: where packets get lost, what was asked on it may be answered
+    /// yet, sooner than on a fresh one.
+    async fn ask(&self, plan: &HttpPlan, slot: &mut Option<Kept>, span: Span) -> Result<Answered, Trouble> {
+        if let Some(Kept { connection: Connection::Http(mut http), own, made, .. }) =
+            slot.take_if(|kept| !kept.stalled)
+        {
             match timeout_at(span.deadline, http.ask(&plan.question)).await {
                 Ok(Ok(head)) => return Ok(Answered { http, own, made, head }),
                 // It ended before or because it was used; whether the backend is well, a fresh one tells.
                 Ok(Err(_)) => {}
-                Err(_) => return Err(Failure::Timeout(Phase::Request).into()),
+                Err(_) => {
+                    let kept = |http| Kept { connection: Connection::Http(http), own, made, stalled: true };
+                    *slot = http.stalled().then(|| kept(http));
+                    return Err(Failure::Timeout(Phase::Request).into());
+                }
             }
         }
         self.dial_and_ask(plan, span).await
@@ -103,7 +111,8 @@ impl Attempts {
 impl Answered {
     async fn finish(self, span: Span) -> Option<Kept> {
         let http = self.http.finish(self.head, span.deadline).await?;
-        Some(Kept { connection: Connection::Http(http), own: self.own, made: self.made })
+        let connection = Connection::Http(http);
+        Some(Kept { connection, own: self.own, made: self.made, stalled: false })
     }
 }
 

@@ -73,6 +73,14 @@ impl Http {
         }
     }
 
+    /// A request on it was given up. Whether it will tell when it is of use again.
+    pub(super) fn stalled(&mut self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Two(http) => http.stalled(),
+        }
+    }
+
     /// Reads on to the end of an answer of this connection, within bounds. Returns the connection if it can be used
     /// or watched afterwards.
     pub(super) async fn finish(self, head: Head, deadline: time::Instant) -> Option<Self> {

@@ -1,5 +1,5 @@
 use std::{
-    io,
+    io, mem,
     sync::LazyLock,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -29,6 +29,8 @@ pub(super) struct Heartbeat {
     beat: Instant,
     /// The PING that is under way.
     asked: Option<Asked>,
+    /// The next answer is told, though it be in time.
+    stalled: bool,
     /// Goes off when there is something to do. It is not set anew when an answer comes in, so that a beat takes one system
     /// call for it.
     alarm: Alarm,
@@ -55,7 +57,8 @@ impl Heartbeat {
     /// Where this host has no alarm for it.
     pub(super) fn new(pings: PingPong, interval: Duration, patience: Patience) -> io::Result<Self> {
         let beat = next_beat(*SLOTS, Instant::now(), interval);
-        Ok(Self { pings, interval, patience, beat, asked: None, alarm: Alarm::at(beat)? })
+        let alarm = Alarm::at(beat)?;
+        Ok(Self { pings, interval, patience, beat, asked: None, stalled: false, alarm })
     }
 
     /// Sends PINGs when they are due. The connection has to be polled before, so that an answer that has come in counts
@@ -71,7 +74,7 @@ impl Heartbeat {
                 }
                 self.patience.took(asked.at.elapsed());
                 self.asked = None;
-                if asked.missed {
+                if mem::take(&mut self.stalled) || asked.missed {
                     return Poll::Ready(Beat::Answered);
                 }
             }
@@ -99,6 +102,11 @@ impl Heartbeat {
         let now = Instant::now();
         self.asked = self.asked.map(|_| Asked { at: now, missed: false });
         self.set_alarm(now);
+    }
+
+    /// A request was not answered: tells with [`Beat::Answered`] when the other end is heard of again.
+    pub(super) fn stalled(&mut self) {
+        self.stalled = true;
     }
 
     fn set_alarm(&mut self, now: Instant) {

@@ -101,6 +101,11 @@ impl Http2 {
         Ok((response.status().as_u16(), response.into_body()))
     }
 
+    /// Has the answer to the next PING told, if there are any.
+    pub(super) fn stalled(&mut self) -> bool {
+        self.heartbeat.as_mut().map(Heartbeat::stalled).is_some()
+    }
+
     /// Reads a body to its end, within bounds.
     pub(super) async fn drain(&mut self, mut body: Body) {
         let rest = async {

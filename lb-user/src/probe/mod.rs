@@ -20,11 +20,11 @@ mod tcp;
 pub mod tls;
 mod vigil;
 
-use std::{net::SocketAddr, pin::pin};
+use std::{mem, net::SocketAddr, pin::pin};
 
 use lb_core::{
     model::BackendKey,
-    probe::{Failure, ProbeOutcome, ProbeTarget, Silence},
+    probe::{Failure, HostSign, ProbeOutcome, ProbeTarget, Silence},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -130,6 +130,8 @@ struct Kept {
     /// Our end of it.
     own: Option<SocketAddr>,
     made: Instant,
+    /// A request on it was given up: until a heartbeat is answered, probes take fresh ones.
+    stalled: bool,
 }
 
 /// The task behind a [`Prober`].
@@ -219,8 +221,11 @@ impl Watcher {
                 None
             }
             Sign::Answered => {
-                self.vigil.end();
-                None
+                let since = self.vigil.end();
+                let stalled = self.kept.as_mut().is_some_and(|kept| mem::take(&mut kept.stalled));
+                let heard = Instant::now().into_std();
+                let silence = Silence { since: since.unwrap_or(heard), host: HostSign::Serving { heard } };
+                stalled.then(|| ProbeEvent::Silent { key: self.key.clone(), silence })
             }
         }
     }

@@ -4,6 +4,9 @@
 //! the question was asked on. Where it has not, the backend's port is knocked at: a TCP connect that ends when it is
 //! answered, or refused. Knocks are the cheapest packets that any network lets pass, and there are several, because
 //! networks lose some.
+//!
+//! Only a process sends data, so data that any connection of this host received from the backend meanwhile says more: it
+//! does not hang. Connections of pods, and those through IPVS, whose peer is the VIP, are not seen here.
 
 use std::{
     io,
@@ -24,6 +27,12 @@ const BURST_PACE: Duration = Duration::from_millis(25);
 const BURST: u32 = 8;
 /// The most knocks in one silence, and so the most that are open at once.
 const KNOCKS: u32 = 24;
+/// From one look at everybody's connections to the next: it takes the kernel a walk through all of them.
+const EVERYBODY_PACE: Duration = Duration::from_millis(200);
+/// Who was heard of so long ago may have gone since. Longer than a TCP segment takes that is lost twice.
+const RECENT: Duration = Duration::from_secs(1);
+/// The kernel tells such times in ticks, of up to 10 ms (CONFIG_HZ).
+const TICK: Duration = Duration::from_millis(20);
 /// After this a silence is no news: probes go on, and give the verdict.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -42,6 +51,9 @@ struct Watch {
     answered: bool,
     packets: u32,
     next: time::Instant,
+    /// When the backend was last heard on anybody's connection, if it was during the silence.
+    heard: Option<Instant>,
+    next_everybody: Instant,
 }
 
 impl Vigil {
@@ -61,12 +73,14 @@ impl Vigil {
             // What was asked.
             packets: 1,
             next: time::Instant::now(),
+            heard: None,
+            next_everybody: Instant::now(),
         });
     }
 
-    /// The backend was heard of.
-    pub(super) fn end(&mut self) {
-        self.silence = None;
+    /// The backend has answered. Returns since when it was silent.
+    pub(super) fn end(&mut self) -> Option<Instant> {
+        self.silence.take().map(|watch| watch.since)
     }
 
     /// Waits until there is something to tell; for ever while nothing is missed. May be dropped and called again.
@@ -90,14 +104,17 @@ impl Vigil {
 impl Watch {
     fn look(&mut self, address: SocketAddr) -> Silence {
         self.acknowledged |= self.own.is_some_and(|own| is_acknowledged(own, address));
-        let host = match (self.acknowledged, self.answered) {
-            (true, _) => HostSign::Acknowledged,
+        self.listen(address);
+        let heard = self.heard.filter(|heard| heard.elapsed() < RECENT);
+        let host = match (heard, self.acknowledged, self.answered) {
+            (Some(heard), ..) => HostSign::Serving { heard },
+            (None, true, _) => HostSign::Acknowledged,
             // Nothing was asked on a connection that might have lost it.
-            (false, true) if self.own.is_none() => HostSign::Acknowledged,
-            (false, true) => HostSign::Lossy,
-            (false, false) => HostSign::Nothing { packets: self.packets },
+            (None, false, true) if self.own.is_none() => HostSign::Acknowledged,
+            (None, false, true) => HostSign::Lossy,
+            (None, false, false) => HostSign::Nothing { packets: self.packets },
         };
-        let is_silent = !self.acknowledged && !self.answered;
+        let is_silent = heard.is_none() && !self.acknowledged && !self.answered;
         if is_silent && self.packets <= KNOCKS {
             self.packets += 1;
             self.knocks.spawn(knock(address));
@@ -106,6 +123,26 @@ impl Watch {
         self.next = time::Instant::now() + pace;
         Silence { since: self.since, host }
     }
+
+    fn listen(&mut self, address: SocketAddr) {
+        let now = Instant::now();
+        if now < self.next_everybody {
+            return;
+        }
+        self.next_everybody = now + EVERYBODY_PACE;
+        let meanwhile = |ago: &Duration| *ago + TICK < now.saturating_duration_since(self.since);
+        if let Some(ago) = last_heard(address).filter(meanwhile) {
+            self.heard = now.checked_sub(ago);
+        }
+    }
+}
+
+/// How long ago somebody heard of the backend.
+fn last_heard(address: SocketAddr) -> Option<Duration> {
+    SockDiag::open().and_then(|diag| diag.last_heard(address)).unwrap_or_else(|error| {
+        tracing::debug!(%error, "failed to look at the connections to a silent backend");
+        None
+    })
 }
 
 /// Whether the peer's kernel has taken everything that was sent on a connection. One that is gone says nothing.

@@ -78,7 +78,8 @@ async fn a_reset_of_an_idle_connection_is_told() {
     assert_lost(Some(probed.event().await), Failure::Reset(Phase::Idle));
 }
 
-/// A server of HTTP/2 that, once told so, either says GOAWAY or stops to read, with its connection held open.
+/// A server of HTTP/2 that, once told so, either says GOAWAY or stops to read, with its connection held open, until told
+/// again.
 async fn turning(authority: &Authority, goaway: bool) -> (Backend, Arc<Notify>) {
     let notify = Arc::new(Notify::new());
     let turn = Arc::clone(&notify);
@@ -99,7 +100,8 @@ async fn turning(authority: &Authority, goaway: bool) -> (Backend, Arc<Notify>) 
                         serving.as_mut().graceful_shutdown();
                         let _ended = serving.await;
                     } else {
-                        std::future::pending().await
+                        turn.notified().await;
+                        let _ended = serving.await;
                     }
                 }
             }
@@ -140,6 +142,36 @@ async fn heartbeats_find_a_backend_that_hangs_and_spare_one_that_does_not() {
     assert!(started.elapsed() >= Duration::from_millis(130), "{:?}", started.elapsed());
     assert!(silence.since.elapsed() >= Duration::from_millis(150), "{:?}", silence.since.elapsed());
     assert_eq!(backend.accepted(), 1, "the connection is kept, and nobody knocks");
+}
+
+#[tokio::test]
+async fn a_connection_that_stalls_is_kept_and_tells_when_it_is_answered_again() {
+    let authority = Authority::new();
+    let (backend, turn) = turning(&authority, false).await;
+    let mut probed = Probed::https_with(&backend, &authority, |target| {
+        target.timeout = Duration::from_millis(200);
+        target.heartbeat = Some(Duration::from_millis(20));
+        target.patience = Duration::from_millis(100);
+    });
+    probed.expect_ready().await;
+    turn.notify_one();
+    let silent = probed.event().await;
+    assert!(matches!(silent, ProbeEvent::Silent { .. }), "{silent:?}");
+    probed.prober.probe(ProbeRequest { attempt: 99, ..ProbeRequest::default() });
+    let outcome = loop {
+        if let ProbeEvent::Done { attempt: 99, outcome, .. } = probed.event().await {
+            break outcome;
+        }
+    };
+    assert_eq!(outcome, ProbeOutcome::Failed(Failure::Timeout(Phase::Request)));
+    turn.notify_one();
+    let serving = |event| match event {
+        ProbeEvent::Silent { silence, .. } => matches!(silence.host, HostSign::Serving { .. }),
+        ProbeEvent::Done { .. } | ProbeEvent::ConnectionLost { .. } => unreachable!("{event:?}"),
+    };
+    while !serving(probed.event().await) {}
+    probed.expect_ready().await;
+    assert_eq!(backend.accepted(), 1, "the same connection");
 }
 
 #[tokio::test]

@@ -75,6 +75,49 @@ fn dead_after_counts_from_the_question_and_not_from_the_answer_before_it() {
 }
 
 #[test]
+fn who_goes_on_sending_is_not_dead_however_many_probes_fail_and_dead_after_begins_anew() {
+    let (mut machine, asked) = up();
+    for second in 1..60 {
+        let now = asked + ms(second * 1000);
+        let heard = now - ms(30);
+        machine.probe_started(now - ms(1000));
+        machine.silent(now, Silence { since: asked, host: HostSign::Serving { heard } });
+        machine.probed(now, &timed_out());
+        assert_eq!(machine.health(), Health::Suspect, "after {second} s");
+        assert_eq!(machine.frees_since(now), None);
+        assert_eq!(machine.verdict_due(), (second >= 2).then(|| heard + check().dead_after));
+    }
+    let last = asked + ms(59 * 1000 - 30);
+    silent(&mut machine, asked, 60_000, ACKNOWLEDGED);
+    assert_eq!(machine.expire(last + check().dead_after - ms(1)), None);
+    assert_eq!(machine.expire(last + check().dead_after).unwrap().to, Health::Dead);
+}
+
+#[test]
+fn whoever_is_heard_and_then_goes_away_is_gone_as_soon_as_anybody_else() {
+    let (mut machine, since) = up();
+    let heard = since + ms(700);
+    machine.silent(since + ms(800), Silence { since, host: HostSign::Serving { heard } });
+    let gone = u64::try_from(gone_after(check().heartbeat).as_millis()).unwrap();
+    assert_eq!(silent(&mut machine, since, 700 + gone - 1, nothing(20)), None);
+    assert_eq!(machine.frees_since(since + ms(1200)), Some(heard), "those begun since it was heard");
+    assert_eq!(silent(&mut machine, since, 700 + gone, nothing(20)), Some(Health::Dead));
+}
+
+#[test]
+fn a_dead_one_that_sends_something_is_asked_at_once() {
+    let (mut machine, since) = up();
+    silent(&mut machine, since, 5000, nothing(20));
+    machine.probe_started(since + ms(5000));
+    machine.probed(since + ms(6000), &timed_out());
+    let heard = since + ms(6500);
+    assert!(machine.next_probe().unwrap() > heard);
+    assert_eq!(machine.silent(heard, Silence { since, host: HostSign::Serving { heard } }), None);
+    assert_eq!(machine.next_probe(), Some(heard));
+    assert_eq!(machine.health(), Health::Dead, "one answer does not bring it back");
+}
+
+#[test]
 fn a_host_is_gone_after_the_time_and_not_before() {
     let (mut machine, since) = up();
     let gone = u64::try_from(gone_after(check().heartbeat).as_millis()).unwrap();
