@@ -47,7 +47,7 @@ mod parity {
                 addresses { ipv6 local_backend }
                 cleanup { cleanup }
                 distribution { random weights round_robin least_conn sticky }
-                faults { crash power_loss hang recovery slow_start all_down }
+                faults { crash power_loss hang recovery slow_start rebalance all_down }
                 operator { drain disable }
                 pods { pod scope_host }
                 restart { restart restart_with_a_dead_master restart_with_a_shorter_config }

@@ -18,7 +18,7 @@ mod sources;
 mod tests;
 mod validate;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
     hosts::Entry,
@@ -82,6 +82,9 @@ pub struct ServiceConfig {
     pub backends: Vec<BackendConfig>,
     /// How long the weight of a backend grows that is back; `None`: it has all of it at once.
     pub slow_start: Option<Duration>,
+    /// How many connections a minute are ended on this node, so that a backend that is back gets its share of the
+    /// long-lived ones; `None`: they stay where they are.
+    pub rebalance: Option<NonZeroU32>,
     /// How they are checked. A `deadAfter` that is not written is 4s, or `fall * interval` where that is
     /// shorter: a config with quicker probes means a quicker verdict. It is never below `timeout`.
     pub health: HealthCheck,

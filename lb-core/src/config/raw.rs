@@ -60,8 +60,16 @@ pub(super) struct RawService {
     pub(super) health: Option<RawHealth>,
     pub(super) dead_after: Option<String>,
     pub(super) slow_start: Option<String>,
+    pub(super) rebalance: Option<RawRebalance>,
     pub(super) on_down: Option<String>,
     pub(super) on_all_down: Option<String>,
+}
+
+/// `rebalance:`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
+pub(super) struct RawRebalance {
+    pub(super) per_minute: Option<Number>,
 }
 
 /// `discovery:`

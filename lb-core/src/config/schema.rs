@@ -43,6 +43,7 @@ static SERVICE: Shape = Shape::Mapping(
             ),
         ),
         ("health", Shape::Mapping(names_of::<raw::RawHealth>, &[])),
+        ("rebalance", Shape::Mapping(names_of::<raw::RawRebalance>, &[])),
     ],
 );
 

@@ -18,7 +18,9 @@ impl Controller {
         let mut services = Vec::with_capacity(config.services.len());
         let mut evict = Vec::new();
         for service in &config.services {
-            services.push(self.decide_service(now, service, &mut evict));
+            let desired = self.decide_service(now, service, &mut evict);
+            self.rebalance(now, service, &desired, &mut evict);
+            services.push(desired);
         }
         let desired = DesiredState { services };
         let changed = self.programmed.as_deref() != Some(&desired);

@@ -42,6 +42,13 @@ pub struct Eviction {
 /// Which of a pair's connections are ended. Ordered: the later includes the earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
+    /// Those that were there when this `since` was first told: rebalancing.
+    Elders {
+        /// Names the rebalancing: when the last backend returned.
+        since: Instant,
+        /// Whether one of them is ended; else they are only noted.
+        one: bool,
+    },
     /// Those begun since then that have not received a byte, unless somebody has received one from that backend
     /// meanwhile.
     BegunSince(Instant),

@@ -5,6 +5,7 @@ mod decide;
 mod event;
 pub mod membership;
 mod operate;
+mod rebalance;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -19,12 +20,12 @@ use std::{
 
 pub use event::{Effect, Event, Eviction, Now, Pair, Signal, Which};
 
-use self::{membership::Member, track::Drain};
+use self::{membership::Member, rebalance::Rebalance, track::Drain};
 use crate::{
     config::{Config, ServiceConfig},
     desired::{DesiredState, Ramp, Standing},
     health::{Machine, Transition},
-    model::{BackendKey, Health},
+    model::{BackendKey, Health, ServiceName},
     probe::{ProbeOutcome, ProbeTarget},
     state::State,
     view::TransitionView,
@@ -51,6 +52,8 @@ pub struct Controller {
     programmed: Option<Arc<DesiredState>>,
     transitions: VecDeque<TransitionView>,
     attempts: u64,
+    rebalances: BTreeMap<ServiceName, Rebalance>,
+    node: String,
     random: fastrand::Rng,
     /// See [`Machine::with_first_wait`].
     first_wait: f64,
@@ -93,6 +96,8 @@ impl Controller {
             programmed: None,
             transitions: VecDeque::new(),
             attempts: 0,
+            rebalances: BTreeMap::new(),
+            node: String::new(),
             first_wait: random.f64(),
             random,
         };
@@ -131,7 +136,10 @@ impl Controller {
                 effects.push(Effect::Answer { ticket, result });
             }
             Event::Addresses(addresses) => self.addresses = addresses,
-            Event::Counted(active) => self.forget_those_who_left(&active, &mut effects),
+            Event::Counted(active) => {
+                self.forget_those_who_left(&active, &mut effects);
+                self.count_crowded(&active);
+            }
         }
         self.expire(now, &mut effects);
         self.probe_due(now, &mut effects);
@@ -145,7 +153,7 @@ impl Controller {
             let (drained, grown) = (t.drain.deadline(), t.ramp.map(|ramp| ramp.next));
             [t.machine.next_probe(), t.machine.verdict_due(), drained, grown]
         };
-        self.backends.values().flat_map(of).flatten().min()
+        self.backends.values().flat_map(of).flatten().chain(self.rebalance_due()).min()
     }
 
     /// Whether every backend got its first verdict.

@@ -196,11 +196,7 @@ impl Agent {
         match report {
             Report::Evicted(Ok(evicted)) if evicted.ended + evicted.failed == 0 => {}
             Report::Evicted(Ok(evicted)) => {
-                tracing::info!(
-                    ended = evicted.ended,
-                    failed = evicted.failed,
-                    "ended connections that hung on a backend"
-                );
+                tracing::info!(ended = evicted.ended, failed = evicted.failed, "ended connections");
             }
             Report::Evicted(Err(error)) => tracing::warn!("{error}"),
             Report::Switched(switched) => self.take_switched(switched),

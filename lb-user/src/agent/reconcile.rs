@@ -248,11 +248,15 @@ impl Worker {
         })
     }
 
-    fn begin_eviction(&mut self, evictions: Evictions) {
+    fn begin_eviction(&mut self, mut evictions: Evictions) {
         if evictions.is_empty() {
             return;
         }
         self.evict(&evictions);
+        evictions.retain(|_, which| !is_rebalancing(which));
+        if evictions.is_empty() {
+            return;
+        }
         let now = Instant::now();
         // Bounded: every eviction adds two sweeps that are over within a second.
         self.sweeps.extend(SWEEPS.iter().map(|after| (now + *after, evictions.clone())));
@@ -264,7 +268,7 @@ impl Worker {
             let service = self.current.services.iter().find(|s| s.vip == *vip);
             service.is_some_and(|s| s.serving.iter().any(|b| b.address == *address))
         };
-        let left = evictions.iter().filter(|(pair, _)| !serves(pair));
+        let left = evictions.iter().filter(|(pair, which)| is_rebalancing(which) || !serves(pair));
         let left: Vec<_> = left.map(|(pair, which)| Eviction { pair: *pair, which: *which }).collect();
         if left.is_empty() {
             return;
@@ -294,6 +298,14 @@ impl Worker {
         if self.reports.blocking_send(report).is_err() {
             tracing::debug!("the agent is gone; nobody reads reports");
         }
+    }
+}
+
+/// It takes a few connections from those who serve, and once.
+fn is_rebalancing(which: &Which) -> bool {
+    match which {
+        Which::Elders { .. } => true,
+        Which::BegunSince(_) | Which::All => false,
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
         alarm::Alarm,
         hosts::watch::{self as file_watch, WatchError},
         lock::{self, AgentLock, LockError},
+        node,
         state_file::StateFile,
     },
 };
@@ -68,8 +69,9 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         Default::default()
     });
     let now = Now { instant: Instant::now(), wall: Timestamp::now() };
-    let (controller, effects) =
+    let (mut controller, effects) =
         Controller::new(config.clone(), &state, &adopted, addresses, now, fastrand::u64(..));
+    controller.set_node(node::name());
 
     let (probe_tx, probes) = mpsc::channel(QUEUE);
     let (report_tx, reports) = mpsc::channel(QUEUE);

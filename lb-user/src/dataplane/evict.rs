@@ -10,7 +10,7 @@ use lb_core::{
     model::Scope,
 };
 
-use super::{DataplaneError, Evicted};
+use super::{DataplaneError, Evicted, elders::Elders};
 use crate::os::{
     netns,
     sockdiag::{Ended, Progress, SockDiag, TcpSocket},
@@ -24,14 +24,16 @@ pub(super) type Hanging = (Pair, TcpSocket);
 
 /// Ends in this network namespace, or in all of them, what `find` finds and one of the evictions is about.
 pub(super) fn evict(
+    elders: &mut Elders,
     scope: Scope,
     evictions: &[Eviction],
     find: impl Fn(&SockDiag) -> io::Result<Vec<Hanging>> + Sync,
 ) -> Result<Evicted, DataplaneError> {
+    let step = elders.step(evictions);
     let sweep = || {
         let diag = SockDiag::open()?;
         let found = find(&diag)?;
-        Ok(end(&diag, chosen(&found, evictions, Instant::now())))
+        Ok(end(&diag, chosen(&found, evictions, Instant::now()).chain(step.among(&found))))
     };
     match scope {
         Scope::Host => sweep().map_err(DataplaneError::failed("end sockets in", "this network namespace")),
@@ -76,15 +78,16 @@ fn chosen<'a>(
     now: Instant,
 ) -> impl Iterator<Item = &'a TcpSocket> {
     let of_pair = |pair: Pair| found.iter().filter(move |(own, _)| *own == pair).map(|(_, socket)| socket);
-    evictions.iter().flat_map(move |Eviction { pair, which }| {
-        let silent = match which {
-            Which::All => None,
-            Which::BegunSince(since) => Some(now.saturating_duration_since(*since)),
-        };
+    let kinds = evictions.iter().filter_map(move |Eviction { pair, which }| match which {
+        Which::All => Some((*pair, None)),
+        Which::BegunSince(since) => Some((*pair, Some(now.saturating_duration_since(*since)))),
+        Which::Elders { .. } => None,
+    });
+    kinds.flat_map(move |(pair, silent)| {
         let heard = silent.is_some_and(|silent| {
-            of_pair(*pair).filter_map(|socket| socket.progress).any(|progress| has_heard(&progress, silent))
+            of_pair(pair).filter_map(|socket| socket.progress).any(|progress| has_heard(&progress, silent))
         });
-        of_pair(*pair).filter(move |socket| match silent {
+        of_pair(pair).filter(move |socket| match silent {
             None => true,
             Some(silent) => {
                 !heard && socket.progress.is_some_and(|progress| waits_in_vain(&progress, silent))

@@ -3,6 +3,7 @@
 //! Level-triggered: what the kernel holds is observed, compared with what it should hold, and mended. Nothing is
 //! remembered that can be observed.
 
+mod elders;
 mod error;
 mod evict;
 mod held;
@@ -53,7 +54,7 @@ pub trait Dataplane {
     /// Makes one mutation.
     fn apply(&mut self, change: &Self::Change) -> Result<(), DataplaneError>;
 
-    /// Ends connections that were made through a VIP to a backend that takes no new ones.
+    /// Ends connections that were made through a VIP to a backend that takes no new ones, or a few of many.
     fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError>;
 
     /// What the kernel counted, for each pair that it knows.

@@ -55,6 +55,11 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
+    /// What the kernel knows the socket by, as long as this host runs: no other one has had it or will.
+    pub fn cookie(&self) -> [u8; 8] {
+        self.id.cookie
+    }
+
     fn new(family: u8, response: &InetResponse) -> Self {
         let id = response.header.socket_id.clone();
         let (own, peer) = (own_of(&id), peer_of(&id));

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use lb_tests::Lab;
 use lb_tests::lab::{Agent, Master, VIP};
+use lb_tests::slowness::stretched;
 use serde_json::json;
 
 use super::kernel::expect_kernel;
-use super::setup::{Setup, Yaml, await_connect, in_turn, loads, service};
+use super::setup::{HELD, Setup, Yaml, await_connect, in_turn, loads, service, yaml};
 use crate::common::agent::{
     all_up, await_backend, await_health, await_serving, fast_fall, fast_rise, listed, of_address, running,
 };
-use crate::common::load::{Bounds, assert_left, figure, ms, requests, syn, unix_ms};
+use crate::common::load::{Bounds, Load, assert_left, figure, ms, requests, syn, unix_ms};
 use crate::common::quiet::{alone, beside_others};
 use crate::common::{SOON, opened};
 
@@ -122,6 +123,34 @@ pub fn slow_start(setup: Setup) {
     assert_eq!(requests(lab.node(), VIP, "v4", 22).raw["served"], json!({"m1": 2, "m2": 20}));
     lab.agent_config(in_turn).unwrap();
     expect_kernel(&lab, &[(m1, 1), (m2, 1)]);
+}
+
+/// With `rebalance` connections that are older than a master's return end one by one, and later ones do not.
+pub fn rebalance(setup: Setup) {
+    let _turn = beside_others();
+    let Some(lab) = setup.lab(3) else { return };
+    lab.agent_config(|config| {
+        in_turn(config);
+        service(config)["rebalance"] = yaml(json!({"perMinute": 240}));
+    })
+    .unwrap();
+    let agent = running(&lab);
+    let (m1, m2, m3) = (lab.master(0), lab.master(1), lab.master(2));
+    m1.kill().unwrap();
+    await_serving(&agent, &[m2, m3], SOON);
+    let old = Load::start(&lab, "v4", 0, HELD);
+    m1.start().unwrap();
+    await_serving(&agent, &[m1, m2, m3], SOON);
+    let back = unix_ms();
+    let new = Load::start(&lab, "mapped", 0, HELD);
+    old.run_on(stretched(Duration::from_secs(3)));
+    let (old, new) = (old.stop(), new.stop());
+    let ends = [old.ends("m2", back), old.ends("m3", back)];
+    figure(&format!("connections to m2 and m3 ended {ends:?} ms after m1 was back"));
+    assert_eq!(old.broken(), u64::from(HELD), "each of them ends: {old:?}");
+    assert_eq!(new.broken(), 0, "those begun afterwards stay: {new:?}");
+    let last = ends.iter().flatten().max();
+    assert!(last >= Some(&500), "no faster than the pace, six in 0.6 to 2.3 s: {ends:?}");
 }
 
 /// With nobody left connects fail at once, and succeed again with the first master that is back.

@@ -187,6 +187,8 @@ fn a_bad_duration_is_named_at_its_value() {
         ("", "health: {interval: 2h}", "5:22: services[0].health.interval: 2h is longer than 1h"),
         ("", "slowStart: 0s", "5:14: services[0].slowStart: must be longer than 0s"),
         ("", "slowStart: soon", "5:14: services[0].slowStart: \"soon\" is not a duration"),
+        ("", "rebalance: {perMinute: 601}", "5:26: services[0].rebalance.perMinute: 601 is not in 0 to 600"),
+        ("", "rebalance: {perSecond: 1}", "5:15: services[0].rebalance.perSecond: unknown field"),
         ("", "deadAfter: 61m", "5:14: services[0].deadAfter: 61m is longer than 1h"),
         ("", "deadAfter: 999ms", "5:14: services[0].deadAfter: 999ms is shorter than timeout 1s"),
         (

@@ -83,6 +83,7 @@ fn example_config() -> Config {
                 dead_after: Duration::from_secs(4),
             },
             slow_start: None,
+            rebalance: None,
             on_down: OnDown::Reset,
             on_all_down: OnAllDown::Auto,
         }],
@@ -160,6 +161,13 @@ fn a_quicker_probe_means_a_quicker_verdict_unless_one_is_written() {
         [("", None), ("  slowStart: off", None), ("  slowStart: 1m", Some(Duration::from_secs(60)))]
     {
         assert_eq!(load_text(&format!("{LEAST}\n{written}\n")).unwrap().services[0].slow_start, slow_start);
+    }
+    for (written, rebalance) in [
+        ("  rebalance: {}", None),
+        ("  rebalance: {perMinute: 0}", None),
+        ("  rebalance: {perMinute: 6}", NonZeroU32::new(6)),
+    ] {
+        assert_eq!(load_text(&format!("{LEAST}\n{written}\n")).unwrap().services[0].rebalance, rebalance);
     }
     for (health, dead_after, millis) in [
         ("interval: 2s, timeout: 1s, fall: 3", "", 4_000),

@@ -1,14 +1,17 @@
-use std::{collections::HashMap, hash::Hash, net::SocketAddr};
+use std::{collections::HashMap, hash::Hash, net::SocketAddr, num::NonZeroU32};
 
 use super::{FieldPath, Problem, Report, health, scalar};
 use crate::{
     config::{
         BackendConfig, ServiceConfig,
         address::host_address,
-        raw::{Number, RawBackend, RawService},
+        raw::{Number, RawBackend, RawRebalance, RawService},
     },
     model::{Hostname, MAX_BACKENDS, MAX_SERVICES, OnAllDown, OnDown, Policy, Prefer, ServiceName},
 };
+
+/// More a minute than this is no pace.
+const MAX_PER_MINUTE: u32 = 600;
 
 /// What is right of a service, each part on its own.
 struct Parts {
@@ -93,6 +96,10 @@ fn read_rest(raw: &RawService, parts: Parts, report: &mut Report<'_>) -> Option<
         Some(text) => scalar::duration_or_off(text, &path.key("slowStart"), report),
         None => Some(None),
     };
+    let rebalance = match &raw.rebalance {
+        Some(raw) => read_rebalance(raw, &path.key("rebalance"), report),
+        None => Some(None),
+    };
     let raw_health = raw.health.clone().unwrap_or_default();
     let health = health::check(&raw_health, &raw.dead_after, path, report);
     let backends = parts.backends.into_iter().map(|(_, backend)| backend).collect::<Option<Vec<_>>>();
@@ -104,6 +111,7 @@ fn read_rest(raw: &RawService, parts: Parts, report: &mut Report<'_>) -> Option<
         prefer: prefer?,
         backends: backends.filter(|backends| !backends.is_empty())?,
         slow_start: slow_start?,
+        rebalance: rebalance?,
         health: health?,
         on_down: on_down?,
         on_all_down: on_all_down?,
@@ -148,6 +156,16 @@ fn read_backends(
 
 fn unweighted(address: SocketAddr) -> BackendConfig {
     BackendConfig { address, weight: 1 }
+}
+
+/// Without a number it stays off.
+fn read_rebalance(
+    raw: &RawRebalance,
+    path: &FieldPath,
+    report: &mut Report<'_>,
+) -> Option<Option<NonZeroU32>> {
+    let per_minute = scalar::number(raw.per_minute, (0, MAX_PER_MINUTE), 0, &path.key("perMinute"), report);
+    per_minute.map(NonZeroU32::new)
 }
 
 fn read_weight(raw: Option<Number>, path: &FieldPath, report: &mut Report<'_>) -> Option<u16> {

@@ -1,4 +1,5 @@
 mod drain;
+mod rebalance;
 mod silence;
 mod slow_start;
 
@@ -47,6 +48,8 @@ struct Bench {
     evicted: Vec<Pair>,
     /// Whose new connections were.
     freed: Vec<(Pair, Instant)>,
+    /// Of whom one connection was ended for the sake of balance, and when.
+    thinned: Vec<(Instant, Pair)>,
     kept: State,
     stopped: Vec<BackendKey>,
     answer: Option<Result<BackendView, OperatorError>>,
@@ -67,6 +70,7 @@ impl Bench {
             programmed: Arc::default(),
             evicted: Vec::new(),
             freed: Vec::new(),
+            thinned: Vec::new(),
             kept: State::default(),
             stopped: Vec::new(),
             answer: None,
@@ -85,6 +89,8 @@ impl Bench {
                         match which {
                             Which::All => self.evicted.push(pair),
                             Which::BegunSince(since) => self.freed.push((pair, since)),
+                            Which::Elders { one: true, .. } => self.thinned.push((self.now.instant, pair)),
+                            Which::Elders { one: false, .. } => {}
                         }
                     }
                 }

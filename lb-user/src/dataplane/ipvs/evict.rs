@@ -19,7 +19,7 @@ use super::{
     error::failed,
 };
 use crate::{
-    dataplane::{DataplaneError, Evicted, evict},
+    dataplane::{DataplaneError, Evicted, elders::Elders, evict},
     os::sockdiag::TcpSocket,
 };
 
@@ -61,7 +61,11 @@ impl Severed {
 
 /// Ends the sockets that talk through one of the VIPs to the backend beside it, in this network namespace or in all of
 /// them, as far as an eviction is about them.
-pub fn evict(severed: &mut Severed, scope: Scope, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
+pub fn evict(
+    (severed, elders): (&mut Severed, &mut Elders),
+    scope: Scope,
+    evictions: &[Eviction],
+) -> Result<Evicted, DataplaneError> {
     let pairs: Vec<_> = evictions.iter().map(|eviction| eviction.pair).collect();
     let mut connections = severed.take(&pairs);
     let held = connections::read(|pair| pairs.contains(pair));
@@ -70,7 +74,7 @@ pub fn evict(severed: &mut Severed, scope: Scope, evictions: &[Eviction]) -> Res
     if ends.is_empty() {
         return Ok(Evicted::default());
     }
-    evict::evict(scope, evictions, |diag| {
+    evict::evict(elders, scope, evictions, |diag| {
         let pair = |socket: &TcpSocket| ends.get(&(socket.own, socket.peer)).copied();
         let found = diag.connected(|socket| pair(socket).is_some())?;
         Ok(found.into_iter().filter_map(|socket| Some((pair(&socket)?, socket))).collect())

@@ -44,7 +44,9 @@ use self::{
     native::Intake,
     observe::Surroundings,
 };
-use super::{Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported};
+use super::{
+    Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported, elders::Elders,
+};
 use crate::os::{module, sockdiag::SockDiag};
 
 /// Other programs are known to delete services (kube-proxy): they are back within a second.
@@ -72,6 +74,7 @@ pub struct IpvsDataplane {
     severed: Severed,
     chains: Chains,
     can_end_sockets: bool,
+    elders: Elders,
 }
 
 impl IpvsDataplane {
@@ -95,6 +98,7 @@ impl IpvsDataplane {
             severed: Severed::default(),
             chains: Chains::default(),
             can_end_sockets,
+            elders: Elders::default(),
         })
     }
 
@@ -246,7 +250,7 @@ impl Dataplane for IpvsDataplane {
         if !self.can_end_sockets {
             return Ok(Evicted::default());
         }
-        evict::evict(&mut self.severed, self.options.scope, evictions)
+        evict::evict((&mut self.severed, &mut self.elders), self.options.scope, evictions)
     }
 
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {

@@ -32,7 +32,9 @@ use self::{
     kernel::{KernelMaps, Links, Pins},
     tables::Tables,
 };
-use super::{Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported};
+use super::{
+    Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported, elders::Elders,
+};
 use crate::os::{bpffs, capability, lock::AgentLock, sockdiag::SockDiag};
 
 /// Nobody but root's own tools removes a pinned link or a map entry, so looking is for accidents.
@@ -63,6 +65,7 @@ pub struct SocketDataplane {
     links: Links,
     proof: Option<Proof>,
     can_end_sockets: bool,
+    elders: Elders,
     older_layouts: OlderLayouts,
     /// It takes no new connects any more.
     quiesced: bool,
@@ -99,6 +102,7 @@ impl SocketDataplane {
             links,
             proof: None,
             can_end_sockets,
+            elders: Elders::default(),
             older_layouts: OlderLayouts::Unknown,
             quiesced: false,
             lock: None,
@@ -262,7 +266,7 @@ impl Dataplane for SocketDataplane {
             return Ok(Evicted::default());
         }
         let tracks = self.tables.maps().tracks_fd();
-        super::evict::evict(self.options.scope, evictions, |diag| {
+        super::evict::evict(&mut self.elders, self.options.scope, evictions, |diag| {
             let tracked = diag.tracked(tracks)?.into_iter();
             Ok(tracked.filter_map(|socket| Some((evict::pair_of(&socket)?, socket))).collect())
         })
