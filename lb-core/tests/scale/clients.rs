@@ -214,7 +214,7 @@ impl Cohort {
 
 /// By rendezvous hashing of the node's name, as the agent does.
 pub fn sticky(node: usize, set: &Set) -> Option<usize> {
-    let address = |master: usize| crate::cluster::MASTERS[master].parse().unwrap();
+    let address = |master: usize| crate::masters::MASTERS[master].parse().unwrap();
     let serving: Vec<_> =
         set.iter().map(|&(master, weight)| DesiredBackend { address: address(master), weight }).collect();
     let home = home(&format!("node-{node}.example.org"), &serving)?;

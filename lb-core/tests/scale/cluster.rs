@@ -1,12 +1,12 @@
 //! Thousands of nodes: the minds of their agents, which are the real ones, their shells and their clients.
 
-use std::{collections::BTreeSet, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use lb_core::{
-    config::{self, Config, Overrides},
+    config::Config,
     control::{Adopted, Controller, Effect, Event, Eviction, Now, Which},
     desired::DesiredState,
-    model::{BackendKey, Health},
+    model::Health,
     probe::{Failure, Phase, Silence},
     state::State,
 };
@@ -14,11 +14,10 @@ use lb_core::{
 use crate::{
     clients::{Cohort, Ended, Policy, Set, Why},
     line::{Line, Told},
+    masters::{default_config, key, master},
     tally::Tally,
     world::{Due, Manner, Time, World},
 };
-
-pub const MASTERS: [&str; 3] = ["10.0.0.1:6443", "10.0.0.2:6443", "10.0.0.3:6443"];
 
 /// From an order to a kernel that follows it.
 const PROGRAMMED: Duration = Duration::from_millis(1);
@@ -56,21 +55,6 @@ pub struct Cluster {
     pub world: World,
     nodes: Vec<Node>,
     pub cohorts: Vec<Cohort>,
-}
-
-fn default_config(more: &str) -> Arc<Config> {
-    let backends = MASTERS.map(|master| format!("'{master}'")).join(", ");
-    let text =
-        format!("services: [{{name: apiserver, vip: '10.103.97.2:6443', backends: [{backends}]{more}}}]");
-    Arc::new(config::load(Some(("scale", &text)), &Overrides::default()).unwrap())
-}
-
-fn key(master: usize) -> BackendKey {
-    BackendKey { service: "apiserver".parse().unwrap(), address: MASTERS[master].parse().unwrap() }
-}
-
-fn master(address: SocketAddr) -> usize {
-    MASTERS.iter().position(|master| master.parse() == Ok(address)).unwrap()
 }
 
 impl Cluster {

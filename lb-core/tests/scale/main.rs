@@ -9,6 +9,7 @@ mod clients;
 mod cluster;
 mod death;
 mod line;
+mod masters;
 mod patience;
 mod pause;
 mod steady;
