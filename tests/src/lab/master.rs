@@ -34,11 +34,18 @@ pub struct Launch {
     pub signer: Signer,
     /// HTTP/1.1 without TLS.
     pub plain: bool,
+    /// How long it goes on serving after SIGTERM.
+    pub shutdown_delay: Duration,
 }
 
 impl Default for Launch {
     fn default() -> Self {
-        Self { misbehaviour: Misbehaviour::None, signer: Signer::Lab, plain: false }
+        Self {
+            misbehaviour: Misbehaviour::None,
+            signer: Signer::Lab,
+            plain: false,
+            shutdown_delay: Duration::ZERO,
+        }
     }
 }
 
@@ -145,6 +152,22 @@ impl Master {
         self.take()?.kill()
     }
 
+    /// Its process.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.slot().as_ref().map(Proc::pid).with_context(|| format!("find {}: it does not run", self.name))
+    }
+
+    /// SIGTERM; returns at once. [`Self::terminate`] afterwards waits for the end.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn ask_to_end(&self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     /// SIGTERM; returns once it has finished its connections and exited.
     ///
     /// # Errors
@@ -227,6 +250,8 @@ impl Master {
             let files = [&issued.cert, &issued.key].map(OsString::from);
             arguments.extend(["--cert".into(), files[0].clone(), "--key".into(), files[1].clone()]);
         }
+        let delay = launch.shutdown_delay.as_millis();
+        arguments.extend(["--shutdown-delay".into(), format!("{delay}ms").into()]);
         if let Some(value) = launch.misbehaviour.to_possible_value() {
             arguments.extend(["--misbehave".into(), value.get_name().into()]);
         }
