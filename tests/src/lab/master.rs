@@ -108,6 +108,12 @@ impl Master {
         SocketAddr::from((self.host.v6(), PORT))
     }
 
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.slot().as_ref().map(Proc::pid)
+    }
+
     /// The machine it runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
