@@ -158,14 +158,6 @@ impl Master {
         self.take()?.kill()
     }
 
-    /// Its process.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn pid(&self) -> anyhow::Result<u32> {
-        self.slot().as_ref().map(Proc::pid).with_context(|| format!("find {}: it does not run", self.name))
-    }
-
     /// SIGTERM; returns at once. [`Self::terminate`] afterwards waits for the end.
     ///
     /// # Errors
