@@ -2,6 +2,8 @@
 //!
 //! [`contender`] starts each of them in a lab.
 
+pub mod bar;
 pub mod contender;
 pub mod failover;
 pub mod probes;
+pub mod usage;

@@ -1,21 +1,9 @@
 //! What lbctl's socket dataplane is held to.
 
-use serde::{Deserialize, Serialize};
-
 use super::span::{Span, median_and_worst};
 use super::{Failover, Fault, Figures};
+use crate::bar::Bar;
 use crate::contender::Contender;
-
-/// A bar, and whether it is met.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bar {
-    /// What must hold.
-    pub text: String,
-    /// What was seen.
-    pub figure: String,
-    /// Whether it holds.
-    pub met: bool,
-}
 
 /// What is compared, of each round.
 type Quantity = fn(&Figures) -> Span;

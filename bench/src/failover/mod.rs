@@ -17,10 +17,10 @@ use std::time::Instant;
 use lb_tests::Lab;
 use serde::{Deserialize, Serialize};
 
-pub use self::bars::Bar;
 pub use self::fault::Fault;
 pub use self::figures::{Figures, Watches};
 pub use self::span::Span;
+use crate::bar::Bar;
 use crate::contender::Contender;
 
 /// The balancers measured, unless told otherwise.
