@@ -81,6 +81,20 @@ impl Contender {
         }
     }
 
+    /// Whether it is lbctl.
+    #[must_use]
+    pub fn is_lbctl(self) -> bool {
+        match self {
+            Self::Socket | Self::Ipvs => true,
+            Self::Direct
+            | Self::HaproxyKubeadm
+            | Self::HaproxyTuned
+            | Self::Nginx
+            | Self::Nftables
+            | Self::IpvsByHand => false,
+        }
+    }
+
     /// Starts it in the lab's node and waits until it forwards. The masters must run and speak `scheme`.
     ///
     /// # Errors

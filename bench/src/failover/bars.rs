@@ -2,8 +2,8 @@
 
 use super::span::{Span, median_and_worst};
 use super::{Failover, Fault, Figures};
-use crate::bar::Bar;
 use crate::contender::Contender;
+use crate::report::{Bar, Limit};
 
 /// What is compared, of each round.
 type Quantity = fn(&Figures) -> Span;
@@ -20,7 +20,7 @@ struct Rule {
     unit: Unit,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Unit {
     Time,
     Count,
@@ -114,33 +114,69 @@ const RULES: [Rule; 10] = [
     },
 ];
 
-/// Every bar, with what `failover` shows; those of faults that were not measured are left out.
+/// Every bar, with what `failover` shows.
 #[must_use]
 pub(super) fn check(failover: &Failover) -> Vec<Bar> {
-    RULES.iter().filter_map(|rule| rule.check(failover)).collect()
+    RULES.iter().flat_map(|rule| rule.check(failover)).collect()
 }
 
 impl Rule {
-    fn check(&self, failover: &Failover) -> Option<Bar> {
+    fn check(&self, failover: &Failover) -> Vec<Bar> {
         let figures = failover.figures(Contender::Socket, self.fault);
-        let (median, worst) = median_and_worst(figures.into_iter().map(self.quantity))?;
-        let most = |limit: Option<f64>, word: &str| {
-            limit.map(|limit| format!("{word} <= {}", self.show(Span::Ms(limit))))
+        let seen = median_and_worst(figures.into_iter().map(self.quantity)).unzip();
+        let asked = [("median", self.median, seen.0), ("worst", self.worst, seen.1)];
+        let bar = |(word, limit, span): (&str, Option<f64>, Option<Span>)| {
+            Some(Bar {
+                what: format!("lbctl socket: {}, {word}", self.what),
+                limit: Limit::AtMost(limit?),
+                figure: span.map(Span::bound),
+                remark: span.map_or_else(String::new, |span| self.show(span)),
+                unit: self.unit.name(),
+            })
         };
-        let limits: Vec<String> =
-            most(self.median, "median").into_iter().chain(most(self.worst, "worst")).collect();
-        let holds = |limit: Option<f64>, span: Span| limit.is_none_or(|limit| span.is_within(limit));
-        Some(Bar {
-            text: format!("{}: {}", self.what, limits.join(", ")),
-            figure: format!("median {}, worst {}", self.show(median), self.show(worst)),
-            met: holds(self.median, median) && holds(self.worst, worst),
-        })
+        asked.into_iter().filter_map(bar).collect()
     }
 
     fn show(&self, span: Span) -> String {
         match (self.unit, span) {
             (Unit::Count, Span::Ms(count)) => format!("{count:.0}"),
+            (Unit::Time, Span::Never) => "none".to_owned(),
             (Unit::Count | Unit::Time, span) => span.to_string(),
         }
+    }
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Time => "ms",
+            Self::Count => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::Run;
+
+    #[test]
+    fn what_did_not_end_meets_no_bar_and_what_was_not_measured_none_either() {
+        let run = |last_trouble_began| Run {
+            contender: Contender::Socket,
+            fault: Fault::PowerLoss,
+            round: 1,
+            victim: 0,
+            figures: Figures { last_trouble_began, ..Figures::default() },
+        };
+        let runs = [Span::Ms(400.0), Span::Never, Span::Beyond(35_000.0)].map(run).to_vec();
+        let bars = check(&Failover { runs, missing: Vec::new() });
+        let verdict = |what: &str| {
+            bars.iter().find(|bar| bar.what.contains(what)).map(|bar| (bar.is_met(), bar.remark.as_str()))
+        };
+        let begun = "power loss: begin of the last failed or slow attempt";
+        assert_eq!(verdict(&format!("{begun}, median")), Some((Some(true), "400 ms")));
+        assert_eq!(verdict(&format!("{begun}, worst")), Some((Some(false), "> 35.0 s")));
+        assert_eq!(verdict("SIGSTOP: begin"), Some((None, "")));
     }
 }

@@ -23,7 +23,7 @@ pub struct Moments {
 }
 
 /// What one fault did to the clients of one balancer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
     /// How long the fault was watched before it was ended, ms.
@@ -63,7 +63,7 @@ pub struct Figures {
 }
 
 /// What the watches on the victim noticed while the fault lasted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Watches {
     /// How many were open at the fault.

@@ -1,13 +1,14 @@
 //! What clients notice when a master fails.
 //!
 //! `fault` is what happens to a master, `strike` one fault from beginning to end, `figures` what it did to the clients,
-//! `span` times that may not have ended, `table` the report's section, `bars` what lbctl is held to.
+//! `span` times that may not have ended, `table` the report's section, `plots` its pictures, `bars` what lbctl is held to.
 
 mod bars;
 mod fault;
 mod figures;
 #[cfg(test)]
 mod figures_tests;
+mod plots;
 mod span;
 mod strike;
 mod table;
@@ -20,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::fault::Fault;
 pub use self::figures::{Figures, Watches};
 pub use self::span::Span;
-use crate::bar::Bar;
 use crate::contender::Contender;
+use crate::report::{Bar, Plot};
 
 /// The balancers measured, unless told otherwise.
 pub const CONTENDERS: [Contender; 4] =
@@ -96,6 +97,12 @@ impl Failover {
     #[must_use]
     pub fn render(&self) -> String {
         table::render(self)
+    }
+
+    /// The pictures, each with its file name.
+    #[must_use]
+    pub fn plots(&self) -> Vec<Plot> {
+        plots::draw(self)
     }
 
     /// What lbctl is held to, and what was seen.

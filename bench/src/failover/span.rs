@@ -6,10 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// How long after the fault something happened for the last time, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Span {
     /// It did not happen.
+    #[default]
     Never,
     /// It happened; just before the fault, where the number is negative.
     Ms(f64),
@@ -18,13 +19,22 @@ pub enum Span {
 }
 
 impl Span {
-    /// Whether it was over by `ms`. What never happened was.
+    /// Milliseconds that it surely did not outlast: none for what never happened, without bound for what did not end.
     #[must_use]
-    pub fn is_within(self, ms: f64) -> bool {
+    pub fn bound(self) -> f64 {
         match self {
-            Self::Never => true,
-            Self::Ms(value) => value <= ms,
-            Self::Beyond(_) => false,
+            Self::Never => 0.0,
+            Self::Ms(value) => value,
+            Self::Beyond(_) => f64::INFINITY,
+        }
+    }
+
+    /// Milliseconds for as long as it was watched.
+    #[must_use]
+    pub fn watched(self) -> f64 {
+        match self {
+            Self::Never => 0.0,
+            Self::Ms(value) | Self::Beyond(value) => value,
         }
     }
 
@@ -32,12 +42,11 @@ impl Span {
     #[must_use]
     pub fn compare(&self, other: &Self) -> Ordering {
         let rank = |span: &Self| match span {
-            Self::Never => (0, 0.0),
-            Self::Ms(value) => (1, *value),
-            Self::Beyond(value) => (2, *value),
+            Self::Never => 0,
+            Self::Ms(_) => 1,
+            Self::Beyond(_) => 2,
         };
-        let (mine, theirs) = (rank(self), rank(other));
-        mine.0.cmp(&theirs.0).then(mine.1.total_cmp(&theirs.1))
+        rank(self).cmp(&rank(other)).then(self.watched().total_cmp(&other.watched()))
     }
 }
 
@@ -78,8 +87,7 @@ mod tests {
     fn what_did_not_end_is_the_worst_and_within_nothing() {
         let spans = [Span::Beyond(35_000.0), Span::Never, Span::Ms(40_000.0)];
         assert_eq!(median_and_worst(spans), Some((Span::Ms(40_000.0), Span::Beyond(35_000.0))));
-        assert!(!Span::Beyond(5.0).is_within(1_000.0));
-        assert!(Span::Never.is_within(0.0));
+        assert!(Span::Beyond(5.0).bound() > 1e9);
         assert_eq!(median_and_worst([]), None);
     }
 

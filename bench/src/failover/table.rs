@@ -6,35 +6,38 @@ use std::fmt::Write as _;
 use super::figures::{QUIET_MS, SLOW_MS};
 use super::span::{Span, median_and_worst};
 use super::strike::{PACE_MS, WATCHES};
-use super::{Failover, Fault, Figures};
+use super::{Failover, Fault, Figures, Watches, plots};
 use crate::contender::Contender;
+use crate::report::markdown;
 
 /// A column: its head, and what it shows of all rounds.
 type Column = (&'static str, fn(&[&Figures]) -> String);
 
-/// While the fault lasts.
-const DURING: [Column; 8] = [
+/// What befalls new connections.
+const REQUESTS: [Column; 8] = [
     ("attempts", |all| counts(all, |figures| figures.attempts)),
     ("failed", |all| counts(all, |figures| figures.failed)),
+    ("of them in connect()", |all| counts(all, |figures| figures.failed_connects)),
     ("slow", |all| counts(all, |figures| figures.slow)),
     ("last failed or slow began", |all| spans(all, |figures| figures.last_trouble_began)),
     ("the last of them ended", |all| spans(all, |figures| figures.last_trouble_ended)),
     ("longest without an answer", |all| spans(all, |figures| Span::Ms(figures.longest_gap_ms))),
-    ("open watches knew: first", |all| spans(all, |figures| figures.watches.first)),
-    ("last", |all| spans(all, |figures| figures.watches.last)),
-];
-
-/// What the watches and the return add.
-const AFTER: [Column; 6] = [
-    ("connect() failed", |all| counts(all, |figures| figures.failed_connects)),
     ("victim answered until", |all| spans(all, |figures| figures.last_by_victim)),
-    ("watches that never knew", |all| never_knew(all)),
+];
+/// What befalls open ones, where the fault ends them.
+const WATCHES_END: [Column; 3] = [
+    ("victim's watches knew: first", |all| spans(all, |figures| figures.watches.first)),
+    ("last", |all| spans(all, |figures| figures.watches.last)),
+    ("never", |all| of_open(all, |watches| watches.open - watches.ended)),
+];
+/// What befalls open ones, where they could go on.
+const WATCHES_GO_ON: [Column; 1] = [("victim's watches ended", |all| of_open(all, |watches| watches.ended))];
+/// What befalls the others, and the return of the master.
+const AFTERWARDS: [Column; 4] = [
     ("other watches ended", |all| counts(all, |figures| figures.others_ended)),
     ("used again after", |all| spans(all, |figures| figures.back)),
-    ("failed, slow by its return", |all| {
-        let (failed, slow) = (counts(all, |of| of.failed_on_return), counts(all, |of| of.slow_on_return));
-        format!("{failed}, {slow}")
-    }),
+    ("failed by its return", |all| counts(all, |figures| figures.failed_on_return)),
+    ("slow by its return", |all| counts(all, |figures| figures.slow_on_return)),
 ];
 
 pub(super) fn render(failover: &Failover) -> String {
@@ -56,13 +59,13 @@ fn introduction(failover: &Failover) -> String {
     let late = failover.runs.iter().map(|run| run.figures.client_late_ms).fold(0.0, f64::max);
     let omitted: u64 = failover.runs.iter().map(|run| run.figures.omitted).sum();
     format!(
-        "A client begins a new TLS connection with one GET every {PACE_MS} ms, whatever became of the earlier ones, with \
+        "## When a master fails\n\nA client begins a new TLS connection with one GET every {PACE_MS} ms, whatever became of the earlier ones, with \
          deadlines of 5 s for connect() and 10 s in all; beside it {WATCHES} connections receive a line every 100 ms. Then one \
          of three masters fails; the masters take turns. An attempt is slow after {SLOW_MS} ms. A fault is watched until nothing \
          has gone wrong for {} s and, where it ends connections, every watch of that master has ended; SIGKILL, readyz and \
          shutdown for 12 s at most, power loss and SIGSTOP for 35 s. `>` marks what was not over by then. Times count from the \
          moment before the fault; attempts under way at that moment count too, so that a begin may be negative. Median and, \
-         in brackets, worst of {rounds} rounds. The client began an attempt at most {late:.1} ms later than planned and left \
+         in brackets, worst of {rounds} rounds; of watches that never knew, the sum. The client began an attempt at most {late:.1} ms later than planned and left \
          {omitted} out.\n\n",
         QUIET_MS / 1_000,
     )
@@ -80,19 +83,22 @@ fn section(text: &mut String, failover: &Failover, fault: Fault) {
         return;
     }
     line(text, &format!("### {}\n", capitalized(fault.name())));
-    table(text, &DURING, &rows);
-    table(text, &AFTER, &rows);
+    for file in plots::files(fault) {
+        line(text, &format!("![{}]({file})\n", fault.name()));
+    }
+    let watches = if fault.ends_watches() { &WATCHES_END[..] } else { &WATCHES_GO_ON };
+    line(text, &table(&REQUESTS, &rows));
+    line(text, &table(&[watches, &AFTERWARDS].concat(), &rows));
 }
 
-fn table(text: &mut String, columns: &[Column], rows: &[(Contender, Vec<&Figures>)]) {
-    let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
-    line(text, &format!("| | {} |", heads.join(" | ")));
-    line(text, &format!("|---|{}", "---:|".repeat(columns.len())));
-    for (contender, figures) in rows {
-        let cells: Vec<String> = columns.iter().map(|(_, show)| show(figures)).collect();
-        line(text, &format!("| {} | {} |", contender.name(), cells.join(" | ")));
-    }
-    text.push('\n');
+fn table(columns: &[Column], rows: &[(Contender, Vec<&Figures>)]) -> String {
+    let head: Vec<&str> = [""].into_iter().chain(columns.iter().map(|(head, _)| *head)).collect();
+    let row = |(contender, figures): &(Contender, Vec<&Figures>)| {
+        let cells = columns.iter().map(|(_, show)| show(figures));
+        [contender.name().to_owned()].into_iter().chain(cells).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+    markdown::table(&head, &rows)
 }
 
 fn errors(failover: &Failover) -> String {
@@ -129,10 +135,10 @@ fn spans(all: &[&Figures], of: impl Fn(&Figures) -> Span) -> String {
 }
 
 /// Of all rounds together.
-fn never_knew(all: &[&Figures]) -> String {
+fn of_open(all: &[&Figures], of: impl Fn(&Watches) -> u64) -> String {
     let open: u64 = all.iter().map(|figures| figures.watches.open).sum();
-    let ended: u64 = all.iter().map(|figures| figures.watches.ended).sum();
-    format!("{} of {open}", open - ended)
+    let counted: u64 = all.iter().map(|figures| of(&figures.watches)).sum();
+    format!("{counted} of {open}")
 }
 
 fn capitalized(text: &str) -> String {

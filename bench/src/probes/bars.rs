@@ -1,7 +1,7 @@
 //! What lbctl is held to.
 
 use super::{Fleet, Probes, Watched};
-use crate::bar::Bar;
+use crate::report::{Bar, Limit, number};
 
 /// Of one agent on one master, in percent of a core.
 const MOST_ADDED_PERCENT: f64 = 0.02;
@@ -13,42 +13,40 @@ const MOST_AGENT_MIB: f64 = 12.0;
 const MOST_FLEET_PERCENT: f64 = 100.0;
 
 pub(super) fn check(probes: &Probes) -> Vec<Bar> {
-    let watched = probes.watched.iter().flat_map(of_one_agent);
-    watched.chain(probes.fleet.iter().map(of_a_fleet)).collect()
-}
-
-fn of_one_agent(watched: &Watched) -> [Bar; 3] {
-    let Watched { agent_percent, .. } = watched;
-    let (added, mib) = (watched.added_percent(), mebibytes(watched.agent_resident));
-    [
-        Bar {
-            text: format!("one agent's probes cost a master less than {MOST_ADDED_PERCENT} % of a core"),
-            figure: format!("{added:.4} %"),
-            met: added < MOST_ADDED_PERCENT,
-        },
-        Bar {
-            text: format!("the idle agent uses at most {MOST_AGENT_PERCENT} % of a core"),
-            figure: format!("{agent_percent:.3} %"),
-            met: *agent_percent <= MOST_AGENT_PERCENT,
-        },
-        Bar {
-            text: format!("the idle agent's resident memory is at most {MOST_AGENT_MIB} MiB"),
-            figure: format!("{mib:.1} MiB"),
-            met: mib <= MOST_AGENT_MIB,
-        },
+    let (watched, fleet) = (probes.watched.as_ref(), probes.fleet.as_ref());
+    let bar = |what: &str, most, figure: Option<f64>, unit| Bar {
+        what: what.to_owned(),
+        limit: Limit::AtMost(most),
+        figure,
+        remark: String::new(),
+        unit,
+    };
+    let agents = fleet.map_or(0, |fleet| fleet.agents);
+    let what = format!("{} agents' probes, CPU of a master", number(f64::from(agents)));
+    let of_a_fleet = bar(&what, MOST_FLEET_PERCENT, fleet.and_then(of_all), "% of a core");
+    let added = watched.map(Watched::added_percent);
+    vec![
+        bar("one agent's probes, CPU of a master", MOST_ADDED_PERCENT, added, "% of a core"),
+        of_a_fleet,
+        bar(
+            "idle agent, CPU",
+            MOST_AGENT_PERCENT,
+            watched.map(|watched| watched.agent_percent),
+            "% of a core",
+        ),
+        bar(
+            "idle agent, resident",
+            MOST_AGENT_MIB,
+            watched.map(|watched| mebibytes(watched.agent_resident)),
+            "MiB",
+        ),
     ]
 }
 
 /// Only where everybody got in and every question was answered is the figure that of so many agents.
-fn of_a_fleet(fleet: &Fleet) -> Bar {
-    let percent = fleet.steady.server_percent();
+fn of_all(fleet: &Fleet) -> Option<f64> {
     let is_whole = fleet.turned_away == 0 && fleet.answers.lost == 0;
-    let shortfall = if is_whole { "" } else { ", but not every agent was served" };
-    Bar {
-        text: format!("{} agents cost a master less than one core", fleet.agents),
-        figure: format!("{percent:.0} % of a core{shortfall}"),
-        met: is_whole && percent < MOST_FLEET_PERCENT,
-    }
+    is_whole.then(|| fleet.steady.server_percent())
 }
 
 /// Of bytes.
@@ -65,11 +63,12 @@ mod tests {
         let watched = Watched {
             seconds: 30.0,
             masters_alone_percent: vec![0.001, 0.001, 0.001],
-            masters_percent: vec![0.011, 0.021, 0.031],
+            masters_percent: vec![0.011, 0.020, 0.030],
             agent_percent: 0.31,
             agent_resident: 12 << 20,
         };
-        let met: Vec<bool> = of_one_agent(&watched).iter().map(|bar| bar.met).collect();
-        assert_eq!(met, [false, false, true]);
+        let bars = check(&Probes { watched: Some(watched), ..Probes::default() });
+        let met: Vec<Option<bool>> = bars.iter().map(Bar::is_met).collect();
+        assert_eq!(met, [Some(true), None, Some(false), Some(true)]);
     }
 }

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{Args, Question, Single, Took, run};
 pub use self::fleet::{Answers, Fleet};
 pub use self::watched::Watched;
-use crate::bar::Bar;
 use crate::contender::Scheme;
+use crate::report::Bar;
 
 /// The figures of all probes.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -12,7 +12,7 @@ const READYZ: f64 = 0.5;
 const SATURATED_PERCENT: f64 = 95.0;
 
 pub(super) fn render(probes: &Probes) -> String {
-    let mut text = "The masters' time is that of the stand-in's process. What the kernel does for packets that arrive is done on \
+    let mut text = "## What probes cost\n\nThe masters' time is that of the stand-in's process. What the kernel does for packets that arrive is done on \
                     the time of whoever sent them, here on one machine as elsewhere on that of its interrupts.\n\n"
         .to_owned();
     if let Some(watched) = &probes.watched {
