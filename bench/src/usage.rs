@@ -12,6 +12,16 @@ pub fn cpu_time(pids: &[u32]) -> Duration {
     pids.iter().map(|pid| threads_time(*pid)).sum()
 }
 
+/// Time that one thread of the calling process has spent on a processor so far.
+///
+/// # Errors
+/// When there is no such thread.
+pub fn thread_time(thread: i32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/self/task/{thread}/schedstat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    on_processor(&stat).with_context(|| format!("find the time in {path}"))
+}
+
 /// What of it the calling process has spent, ended threads included.
 #[must_use]
 pub fn own_cpu_time() -> Duration {
@@ -67,9 +77,12 @@ fn kibibytes(text: &str, field: &str) -> Option<u64> {
 fn threads_time(pid: u32) -> Duration {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok());
-    // Nanoseconds on a processor, nanoseconds waiting for one, number of turns: sched-stats.rst.
-    let nanos = stats.filter_map(|stat| stat.split_whitespace().next()?.parse::<u64>().ok());
-    Duration::from_nanos(nanos.sum())
+    stats.filter_map(|stat| on_processor(&stat)).sum()
+}
+
+/// Nanoseconds on a processor, nanoseconds waiting for one, number of turns: sched-stats.rst.
+fn on_processor(schedstat: &str) -> Option<Duration> {
+    Some(Duration::from_nanos(schedstat.split_whitespace().next()?.parse().ok()?))
 }
 
 #[cfg(test)]

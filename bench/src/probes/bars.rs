@@ -64,6 +64,7 @@ mod tests {
             seconds: 30.0,
             masters_alone_percent: vec![0.001, 0.001, 0.001],
             masters_percent: vec![0.011, 0.020, 0.030],
+            bare_percent: 0.005,
             agent_percent: 0.31,
             agent_resident: 12 << 20,
         };

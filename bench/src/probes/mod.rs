@@ -1,8 +1,9 @@
 //! What probes cost: the masters, and the node that probes.
 //!
-//! `watched` is a real agent beside three masters, `client` the side that asks questions of one master, `fleet` thousands of
+//! `watched` is a real agent beside three masters, `bare` what being woken costs by itself, `client` the side that asks questions of one master, `fleet` thousands of
 //! agents in one process, `peer` one connection, `table` the report's section, `bars` what lbctl is held to.
 
+mod bare;
 mod bars;
 mod client;
 mod fleet;

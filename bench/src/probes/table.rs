@@ -36,7 +36,7 @@ pub(super) fn render(probes: &Probes) -> String {
 }
 
 fn of_one_agent(watched: &Watched) -> String {
-    let Watched { seconds, agent_percent, .. } = watched;
+    let Watched { seconds, bare_percent, agent_percent, .. } = watched;
     let list = |all: &[f64]| all.iter().map(|percent| format!("{percent:.4}")).collect::<Vec<_>>().join(", ");
     format!(
         "### One node\n\nThree masters for {seconds:.0} s alone, then for {seconds:.0} s with one agent at default settings.\n\n\
@@ -44,6 +44,7 @@ fn of_one_agent(watched: &Watched) -> String {
          | each master alone, % of a core | {} |\n\
          | each master with one agent, % of a core | {} |\n\
          | what an agent adds to a master, % of a core | {:.4} |\n\
+         | a bare thread that answers as many messages, % of a core | {bare_percent:.4} |\n\
          | the agent with three backends, % of a core | {agent_percent:.3} |\n\
          | the agent, resident | {:.1} MiB |\n\n",
         list(&watched.masters_alone_percent),

@@ -8,6 +8,7 @@ use lb_tests::Lab;
 use lb_tests::lab::Master;
 use serde::{Deserialize, Serialize};
 
+use super::bare::Bare;
 use crate::contender::{Contender, Scheme};
 use crate::usage;
 
@@ -24,6 +25,8 @@ pub struct Watched {
     pub masters_alone_percent: Vec<f64>,
     /// Percent of a core that each master used with one.
     pub masters_percent: Vec<f64>,
+    /// Percent of a core that a thread used meanwhile that was sent as many messages as each master and answered them.
+    pub bare_percent: f64,
     /// Percent of a core that the agent used.
     pub agent_percent: f64,
     /// The agent's resident memory at the end, in bytes.
@@ -49,12 +52,14 @@ pub(super) fn measure(period: Duration) -> anyhow::Result<Watched> {
     sleep(SETTLE);
     let agent = running.pids();
     let everybody = [&masters[..], &agent].concat();
+    let bare = Bare::start(period);
     let mut percents = percents(&everybody, period);
     let agent_percent = percents.split_off(masters.len()).iter().sum();
     Ok(Watched {
         seconds: period.as_secs_f64(),
         masters_alone_percent: alone,
         masters_percent: percents,
+        bare_percent: bare.percent()?,
         agent_percent,
         agent_resident: usage::memory(&agent)?.resident,
     })
