@@ -22,7 +22,7 @@ pub(super) fn run(dialer: &Dialer<'_>, schedule: Schedule) -> anyhow::Result<Wor
                 work.bytes += piece as u64;
             }
         })?;
-        work.samples.record(schedule, began, began.elapsed());
+        work.samples.record(schedule.counts(began), began.elapsed());
     }
     Ok(work)
 }

@@ -1,21 +1,43 @@
 //! connect() alone.
 
 use std::net::TcpStream;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::dialer::{Dialer, reset_at_end};
 use super::{Schedule, Work};
 
+/// Connections in a row: fewer than any listener's queue holds, since none of them is waited for.
+const BURST: u32 = 256;
+/// The rest after a burst, in lengths of the burst: others have more work with a connection than the client, and a queue
+/// that overflows would be all that is measured.
+const REST: u32 = 5;
+
 pub(super) fn run(dialer: &Dialer<'_>, schedule: Schedule) -> anyhow::Result<Work> {
-    let mut work = Work::default();
+    let (mut work, mut busy) = (Work::default(), Duration::ZERO);
     while !schedule.is_over() {
-        let target = dialer.pick()?;
         let began = Instant::now();
-        let stream = TcpStream::connect(target).with_context(|| format!("connect to {target}"))?;
-        work.samples.record(schedule, began, began.elapsed());
-        reset_at_end(&stream)?;
+        let counts = schedule.counts(began);
+        for _ in 0..BURST {
+            work.samples.record(counts, connect(dialer)?);
+        }
+        let took = began.elapsed();
+        if counts {
+            busy += took;
+        }
+        sleep(took * REST);
     }
-    Ok(work)
+    Ok(Work { busy: Some(busy), ..work })
+}
+
+/// How long it took.
+fn connect(dialer: &Dialer<'_>) -> anyhow::Result<Duration> {
+    let target = dialer.pick()?;
+    let began = Instant::now();
+    let stream = TcpStream::connect(target).with_context(|| format!("connect to {target}"))?;
+    let took = began.elapsed();
+    reset_at_end(&stream)?;
+    Ok(took)
 }

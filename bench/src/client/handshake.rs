@@ -22,7 +22,7 @@ pub(super) fn run(dialer: &Dialer<'_>, schedule: Schedule, args: &Args) -> anyho
         let connection = ClientConnection::new(Arc::clone(&config), name.clone()).context("begin TLS")?;
         let mut exchange = Exchange::new(StreamOwned::new(connection, dialer.dial()?));
         exchange.get("/whoami", |_| ())?;
-        work.samples.record(schedule, began, began.elapsed());
+        work.samples.record(schedule.counts(began), began.elapsed());
     }
     Ok(work)
 }

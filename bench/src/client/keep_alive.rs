@@ -34,7 +34,7 @@ fn ask(dialer: &Dialer<'_>, schedule: Schedule) -> anyhow::Result<Work> {
         for _ in 0..REQUESTS {
             let began = Instant::now();
             exchange.get("/whoami", |_| ())?;
-            work.samples.record(schedule, began, began.elapsed());
+            work.samples.record(schedule.counts(began), began.elapsed());
             if schedule.is_over() {
                 break;
             }

@@ -64,7 +64,7 @@ pub struct Args {
 pub struct Observed {
     /// What was finished while it measured: connections, requests, downloads.
     pub operations: u64,
-    /// For how long it measured, in seconds.
+    /// For how long it worked while it measured, in seconds.
     pub seconds: f64,
     /// How long one took, in nanoseconds: half of them no longer.
     pub p50_ns: Option<u32>,
@@ -86,6 +86,8 @@ struct Work {
     samples: samples::Samples,
     bytes: u64,
     all_bytes: u64,
+    /// For how long it worked while it measured, where it rests now and then.
+    busy: Option<Duration>,
 }
 
 /// When to measure.
@@ -130,7 +132,7 @@ impl Work {
         let (p50_ns, p99_ns) = (self.samples.percentile(50.0), self.samples.percentile(99.0));
         Observed {
             operations: self.samples.counted(),
-            seconds: (schedule.to - schedule.from).as_secs_f64(),
+            seconds: self.busy.unwrap_or(schedule.to - schedule.from).as_secs_f64(),
             p50_ns,
             p99_ns,
             bytes: self.bytes,

@@ -1,8 +1,7 @@
 //! How long operations took.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::Schedule;
 use crate::statistics;
 
 /// More than a slice has; so that no memory is asked for in the middle of it.
@@ -21,9 +20,9 @@ impl Default for Samples {
 }
 
 impl Samples {
-    pub(super) fn record(&mut self, schedule: Schedule, began: Instant, took: Duration) {
+    pub(super) fn record(&mut self, counts: bool, took: Duration) {
         self.all += 1;
-        if schedule.counts(began) {
+        if counts {
             self.nanos.push(u32::try_from(took.as_nanos()).unwrap_or(u32::MAX));
         }
     }

@@ -10,6 +10,7 @@ mod slice;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use lb_tests::Lab;
 use rustix::system::uname;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use self::slice::Slice;
 use crate::client::Workload;
 use crate::contender::{Contender, Scheme};
 use crate::statistics::{Spread, mean};
+
+/// A fraction of the 28,000 ports that a node has for each master.
+const MOST_TIME_WAIT: u32 = 1024;
 
 /// The figures of all workloads and contenders.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -138,6 +142,7 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Steady> {
     };
     for scheme in [Scheme::Plain, Scheme::Tls] {
         let lab = scheme.lab(Lab::builder())?;
+        forget_closed_connections(&lab)?;
         for workload in Workload::ALL.into_iter().filter(|workload| workload.scheme() == scheme) {
             steady.measure_workload(&lab, workload, plan);
         }
@@ -152,6 +157,9 @@ impl Steady {
             let began = Instant::now();
             let mut slices: BTreeMap<Contender, Vec<Figures>> = BTreeMap::new();
             for contender in mirrored(&contenders) {
+                if !contenders.contains(&contender) {
+                    continue;
+                }
                 match (Slice { lab, workload, contender, plan }).measure() {
                     Ok(figures) => slices.entry(contender).or_default().push(figures),
                     Err(error) => {
@@ -206,6 +214,13 @@ impl Steady {
         let runs = self.runs.iter().filter(|run| (run.workload, run.contender) == (workload, contender));
         runs.flat_map(|run| &run.rounds).filter_map(|figures| figures.get(&figure)).copied().collect()
     }
+}
+
+/// Proxies leave thousands of connections in TIME_WAIT, which would take local ports from whoever is measured next.
+fn forget_closed_connections(lab: &Lab) -> anyhow::Result<()> {
+    let script = format!("echo {MOST_TIME_WAIT} > /proc/sys/net/ipv4/tcp_max_tw_buckets");
+    lab.node().run(&["sh", "-c", &script])?.success().context("set tcp_max_tw_buckets")?;
+    Ok(())
 }
 
 /// A B C C B A.
