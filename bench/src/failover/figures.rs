@@ -42,7 +42,7 @@ pub struct Figures {
     pub last_trouble_ended: Span,
     /// Longest time without an answer to any attempt, ms.
     pub longest_gap_ms: f64,
-    /// Begin of the last attempt that the victim answered.
+    /// Begin of the last attempt that the victim answered while the fault lasted.
     pub last_by_victim: Span,
     /// The watches on the victim.
     pub watches: Watches,
@@ -100,7 +100,12 @@ impl Figures {
             last_trouble_began: at.last_trouble(&trouble),
             last_trouble_ended: at.span(trouble.iter().map(|attempt| attempt.end_us()).max()),
             longest_gap_ms: at.longest_gap_ms(&met),
-            last_by_victim: at.span(met.iter().rfind(by_victim).map(|attempt| attempt.begin_us)),
+            last_by_victim: at.span(
+                met.iter()
+                    .filter(|attempt| attempt.end_us() < moments.mended_us)
+                    .rfind(by_victim)
+                    .map(|attempt| attempt.begin_us),
+            ),
             watches: at.watches(&report.watches, victim),
             others_ended: at.others_ended(&report.watches, victim),
             back: after.iter().find(by_victim).map_or(at.never_back(report), |attempt| {

@@ -60,7 +60,7 @@ fn introduction(failover: &Failover) -> String {
     let omitted: u64 = failover.runs.iter().map(|run| run.figures.omitted).sum();
     format!(
         "## When a master fails\n\nA client begins a new TLS connection with one GET every {PACE_MS} ms, whatever became of the earlier ones, with \
-         deadlines of 5 s for connect() and 10 s in all; beside it {WATCHES} connections receive a line every 100 ms. Then one \
+         deadlines of 5 s for connect() and 10 s in all, and what is over in less than that pace may be met by none of them; beside it {WATCHES} connections receive a line every 100 ms. Then one \
          of three masters fails; the masters take turns. An attempt is slow after {SLOW_MS} ms. A fault is watched until nothing \
          has gone wrong for {} s and, where it ends connections, every watch of that master has ended; SIGKILL, readyz and \
          shutdown for 12 s at most, power loss and SIGSTOP for 35 s. `>` marks what was not over by then. Times count from the \

@@ -85,6 +85,7 @@ fn of_a_fleet(fleet: &Fleet) -> String {
          | a handshake, master's CPU | {:.0} µs |\n\
          | PINGs, GETs answered a second | {:.0}, {:.0} |\n\
          | master's CPU, % of a core | {:.1} |\n\
+         | of that for each node, % of a core | {:.4} |\n\
          | client's CPU, % of a core | {:.1} |\n\
          | answers: median, 99th percentile, slowest | {:.2} ms, {:.1} ms, {:.1} ms |\n\
          | answers later than 300 ms | {late} |\n\
@@ -96,6 +97,7 @@ fn of_a_fleet(fleet: &Fleet) -> String {
         rate(pings),
         rate(readyz),
         steady.server_percent(),
+        steady.server_percent() / f64::from((*agents).max(1)),
         steady.client_percent(),
         ms(p50_us),
         ms(p99_us),
