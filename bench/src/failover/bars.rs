@@ -170,7 +170,7 @@ mod tests {
             figures: Figures { last_trouble_began, ..Figures::default() },
         };
         let runs = [Span::Ms(400.0), Span::Never, Span::Beyond(35_000.0)].map(run).to_vec();
-        let bars = check(&Failover { runs, missing: Vec::new() });
+        let bars = check(&Failover { runs, ..Failover::default() });
         let verdict = |what: &str| {
             bars.iter().find(|bar| bar.what.contains(what)).map(|bar| (bar.is_met(), bar.remark.as_str()))
         };

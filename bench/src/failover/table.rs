@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::figures::{QUIET_MS, SLOW_MS};
 use super::span::{Span, median_and_worst};
 use super::strike::{PACE_MS, WATCHES};
-use super::{Failover, Fault, Figures, Watches, plots};
+use super::{Failover, Fault, Figures, MOST_LATE_MS, Watches, plots};
 use crate::contender::Contender;
 use crate::report::markdown;
 
@@ -66,8 +66,9 @@ fn introduction(failover: &Failover) -> String {
          shutdown for 12 s at most, power loss and SIGSTOP for 35 s. `>` marks what was not over by then. Times count from the \
          moment before the fault; attempts under way at that moment count too, so that a begin may be negative. Median and, \
          in brackets, worst of {rounds} rounds; of watches that never knew, the sum. The client began an attempt at most {late:.1} ms later than planned and left \
-         {omitted} out.\n\n",
+         {omitted} out; {} runs were done again because it was more than {MOST_LATE_MS:.0} ms late.\n\n",
         QUIET_MS / 1_000,
+        failover.repeated,
     )
 }
 
