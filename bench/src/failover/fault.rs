@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// kube-apiserver's `--shutdown-delay-duration` of the masters measured.
 pub(super) const SHUTDOWN_DELAY: Duration = Duration::from_secs(3);
 
+/// How long a fault is watched at most whose victim answers or refuses.
+pub(super) const SHORT: Duration = Duration::from_secs(12);
+/// How long a silent one is: 2 s longer than the timeouts in kubeadm's guide, after which HAProxy ends a silent connection.
+pub(super) const LONG: Duration = Duration::from_secs(37);
+
 /// What happens to a master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -62,8 +67,8 @@ impl Fault {
     /// How long it is watched at most.
     pub(super) fn most(self) -> Duration {
         match self {
-            Self::Kill | Self::NotReady | Self::Shutdown => Duration::from_secs(12),
-            Self::PowerLoss | Self::Hang => Duration::from_secs(35),
+            Self::Kill | Self::NotReady | Self::Shutdown => SHORT,
+            Self::PowerLoss | Self::Hang => LONG,
         }
     }
 

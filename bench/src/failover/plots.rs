@@ -1,5 +1,6 @@
 //! The report's pictures.
 
+use super::fault::LONG;
 use super::{Failover, Fault, Figures, Span};
 use crate::contender::Contender;
 use crate::report::{Plot, PlotRow};
@@ -13,33 +14,30 @@ const PICTURES: [Picture; 4] = [
     (
         "power-loss-requests.svg",
         Fault::PowerLoss,
-        "Power loss: seconds until the last failed or slow request is over",
+        "Power loss: s until the last failed or slow request is over",
         |figures| figures.last_trouble_ended,
     ),
     (
         "power-loss-watches.svg",
         Fault::PowerLoss,
-        "Power loss: seconds until the last open watch knows; 35 is not at all",
+        "Power loss: s until the last open watch knows",
         |figures| figures.watches.last,
     ),
     (
         "hang-requests.svg",
         Fault::Hang,
-        "SIGSTOP: seconds until the last failed or slow request is over",
+        "SIGSTOP: s until the last failed or slow request is over",
         |figures| figures.last_trouble_ended,
     ),
-    (
-        "hang-watches.svg",
-        Fault::Hang,
-        "SIGSTOP: seconds until the last open watch knows; 35 is not at all",
-        |figures| figures.watches.last,
-    ),
+    ("hang-watches.svg", Fault::Hang, "SIGSTOP: s until the last open watch knows", |figures| {
+        figures.watches.last
+    }),
 ];
 
 pub(super) fn draw(failover: &Failover) -> Vec<Plot> {
     let plots = PICTURES.into_iter().map(|(file, fault, title, of)| Plot {
         file: file.to_owned(),
-        title: title.to_owned(),
+        title: format!("{title} ({} s: not at all)", LONG.as_secs()),
         rows: Contender::ALL
             .into_iter()
             .filter_map(|contender| row(failover, contender, fault, of))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::fault::{LONG, SHORT};
 use super::figures::{QUIET_MS, SLOW_MS};
 use super::span::{Span, median_and_worst};
 use super::strike::{PACE_MS, WATCHES};
@@ -63,11 +64,13 @@ fn introduction(failover: &Failover) -> String {
          deadlines of 5 s for connect() and 10 s in all, and what is over in less than that pace may be met by none of them; beside it {WATCHES} connections receive a line every 100 ms. Then one \
          of three masters fails; the masters take turns. An attempt is slow after {SLOW_MS} ms. A fault is watched until nothing \
          has gone wrong for {} s and, where it ends connections, every watch of that master has ended; SIGKILL, readyz and \
-         shutdown for 12 s at most, power loss and SIGSTOP for 35 s. `>` marks what was not over by then. Times count from the \
+         shutdown for {} s at most, power loss and SIGSTOP for {} s. `>` marks what was not over by then. Times count from the \
          moment before the fault; attempts under way at that moment count too, so that a begin may be negative. Median and, \
          in brackets, worst of {rounds} rounds; of watches that never knew, the sum. The client began an attempt at most {late:.1} ms later than planned and left \
          {omitted} out; {} runs were done again because it was more than {MOST_LATE_MS:.0} ms late.\n\n",
         QUIET_MS / 1_000,
+        SHORT.as_secs(),
+        LONG.as_secs(),
         failover.repeated,
     )
 }
