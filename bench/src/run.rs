@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use lb_tests::interrupt;
 use serde::{Deserialize, Serialize};
 
 use crate::contender::Contender;
@@ -95,6 +96,7 @@ pub struct RenderArgs {
 /// # Errors
 /// When a part cannot be measured at all, or the report cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    interrupt::watch()?;
     let mut results = Results::load(&args.out)?;
     results.machine = Some(Machine::here()?);
     results.versions = versions();
@@ -105,6 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         eprintln!("measuring: {}", part.name());
         measure(part, args, &mut results).with_context(|| format!("measure {}", part.name()))?;
+        ensure!(!interrupt::happened(), "measure {}: interrupted; everything was removed", part.name());
         if args.quick {
             results.quick.insert(part);
         } else {
@@ -147,8 +150,10 @@ pub fn steady(args: &SteadyArgs) -> anyhow::Result<()> {
     let contenders = args.contenders.clone();
     ensure!(contenders.contains(&Contender::Direct), "measure without direct: there would be no ratios");
     let slice = Duration::from_secs(args.slice);
+    interrupt::watch()?;
     let plan = steady::Plan { contenders, rounds: args.rounds.into(), slice, warm_up: slice / 3 };
     let steady = steady::measure(&plan)?;
+    ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");
     let json = serde_json::to_string_pretty(&steady).context("write the figures as JSON")?;
     std::fs::write(&args.json, json).with_context(|| format!("write {}", args.json.display()))
 }

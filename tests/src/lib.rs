@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod client;
 pub mod command;
 pub mod demo;
+pub mod interrupt;
 pub mod lab;
 pub mod name;
 pub mod netns;
