@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "PART")]
     pub only: Vec<Part>,
     /// Rounds of each measurement
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: u16,
     /// One short round of everything, to see that it works
     #[arg(long)]
@@ -128,7 +128,7 @@ fn measure(part: Part, args: &Args, results: &mut Results) -> anyhow::Result<()>
 }
 
 fn steady_plan(args: &Args) -> steady::Plan {
-    let (rounds, slice, warm_up) = if args.quick { (1, 300, 100) } else { (args.rounds.into(), 1500, 200) };
+    let (rounds, slice, warm_up) = if args.quick { (1, 300, 100) } else { (args.rounds.into(), 1000, 200) };
     steady::Plan {
         contenders: CONTENDERS.to_vec(),
         rounds,
