@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use lb_tests::interrupt;
 use serde::{Deserialize, Serialize};
 
 use crate::contender::Contender;
@@ -57,7 +58,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "PART")]
     pub only: Vec<Part>,
     /// Rounds of each measurement but failover
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: u16,
     /// How often each master failure happens to each balancer; a round takes some six minutes
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -106,6 +107,7 @@ pub struct RenderArgs {
 /// # Errors
 /// When a part cannot be measured at all, or the report cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    interrupt::watch()?;
     let mut results = Results::load(&args.out)?;
     results.machine = Some(Machine::here()?);
     results.versions = versions();
@@ -116,6 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         eprintln!("measuring: {}", part.name());
         measure(part, args, &mut results).with_context(|| format!("measure {}", part.name()))?;
+        ensure!(!interrupt::happened(), "measure {}: interrupted; everything was removed", part.name());
         if args.quick {
             results.quick.insert(part);
         } else {
@@ -138,7 +141,7 @@ fn measure(part: Part, args: &Args, results: &mut Results) -> anyhow::Result<()>
 }
 
 fn steady_plan(args: &Args) -> steady::Plan {
-    let (rounds, slice, warm_up) = if args.quick { (1, 300, 100) } else { (args.rounds.into(), 1500, 200) };
+    let (rounds, slice, warm_up) = if args.quick { (1, 300, 100) } else { (args.rounds.into(), 1000, 200) };
     steady::Plan {
         contenders: CONTENDERS.to_vec(),
         rounds,
@@ -181,8 +184,10 @@ pub fn steady(args: &SteadyArgs) -> anyhow::Result<()> {
     let contenders = args.contenders.clone();
     ensure!(contenders.contains(&Contender::Direct), "measure without direct: there would be no ratios");
     let slice = Duration::from_secs(args.slice);
+    interrupt::watch()?;
     let plan = steady::Plan { contenders, rounds: args.rounds.into(), slice, warm_up: slice / 3 };
     let steady = steady::measure(&plan)?;
+    ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");
     let json = serde_json::to_string_pretty(&steady).context("write the figures as JSON")?;
     std::fs::write(&args.json, json).with_context(|| format!("write {}", args.json.display()))
 }

@@ -11,6 +11,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod demo;
+pub mod interrupt;
 pub mod lab;
 pub mod name;
 pub mod netns;

@@ -11,9 +11,9 @@ mod running;
 
 use std::net::SocketAddr;
 
-use anyhow::Context;
-use lb_tests::Lab;
+use anyhow::{Context, ensure};
 use lb_tests::lab::{Builder, Launch, Master, VIP};
+use lb_tests::{Lab, interrupt};
 use serde::{Deserialize, Serialize};
 
 pub use self::running::Running;
@@ -98,8 +98,9 @@ impl Contender {
     /// Starts it in the lab's node and waits until it forwards. The masters must run and speak `scheme`.
     ///
     /// # Errors
-    /// When it cannot be started or does not come to forward.
+    /// When it cannot be started or does not come to forward, and after Ctrl-C.
     pub fn start(self, lab: &Lab, scheme: Scheme) -> anyhow::Result<Running> {
+        ensure!(!interrupt::happened(), "start {}: interrupted", self.name());
         let started = match self {
             Self::Direct => Ok(Running::new(lab, lab.masters().iter().map(Master::address).collect())),
             Self::Socket => agent::start(lab, scheme, "socket"),

@@ -15,7 +15,7 @@ mod table;
 
 use std::time::Instant;
 
-use lb_tests::Lab;
+use lb_tests::{Lab, interrupt};
 use serde::{Deserialize, Serialize};
 
 pub use self::fault::Fault;
@@ -132,6 +132,9 @@ impl Failover {
         let Case { contender, fault, round, .. } = case;
         let what = format!("failover, round {round}: {}: {}", fault.name(), contender.name());
         for repeats_left in (0..=MOST_REPEATS).rev() {
+            if interrupt::happened() {
+                return;
+            }
             let began = Instant::now();
             match case.run(lab) {
                 Ok(run) if run.figures.client_late_ms > MOST_LATE_MS && repeats_left > 0 => {

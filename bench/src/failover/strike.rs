@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use lb_tests::Lab;
-use lb_tests::binaries;
 use lb_tests::clock::monotonic_us;
 use lb_tests::lab::HOSTNAME;
 use lb_tests::pace::{Progress, Report};
 use lb_tests::pki::Signer;
 use lb_tests::process::Proc;
 use lb_tests::wait::eventually;
+use lb_tests::{Lab, binaries, interrupt};
 use rustix::process::Signal;
 
 use super::fault::Fault;
@@ -99,6 +98,7 @@ impl Client {
 
     /// Fails when the client has ended: then nothing would be seen.
     fn check(&mut self) -> anyhow::Result<()> {
+        ensure!(!interrupt::happened(), "interrupted");
         ensure!(self.0.is_running()?, "the client has ended: {}", self.0.stderr().trim());
         Ok(())
     }

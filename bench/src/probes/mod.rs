@@ -13,10 +13,10 @@ mod watched;
 
 use std::time::Duration;
 
-use anyhow::Context;
-use lb_tests::Lab;
+use anyhow::{Context, ensure};
 use lb_tests::lab::HOSTNAME;
 use lb_tests::pki::Signer;
+use lb_tests::{Lab, interrupt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,7 @@ fn note<T>(
 
 /// Runs the client against a master just started, from the node.
 fn ask<T: DeserializeOwned>(work: &[&str]) -> anyhow::Result<T> {
+    ensure!(!interrupt::happened(), "interrupted");
     let lab = Scheme::Tls.lab(Lab::builder().masters(1))?;
     let master = lab.masters().first().context("find the master")?;
     let (target, ca) = (master.address().to_string(), lab.pki().ca(Signer::Lab));

@@ -76,12 +76,13 @@ impl Results {
         let plots: String =
             steady.plots().iter().map(|plot| format!("![{}]({})\n\n", plot.title, plot.file)).collect();
         format!(
-            "## While nothing fails\n\n{rounds} rounds. In each, every contender has two slices of {} s, in the order A \
+            "## While nothing fails\n\nRounds: {rounds}. In each, every contender has two slices of {} s, in the order A \
              B C C B A. A figure is the median over the rounds; \"to direct\" is the median of its ratio to \
              *direct* in the same round, with the least and the greatest. *direct* is the client picking one of the masters at \
-             random. Only the clients of *lbctl socket* run in the cgroup with lbctl's hooks.\n\nProcessor time is the sum over \
+             random; *noise* is what two slices of it give that follow each other directly, the second divided by the first: \
+             what lies within that says nothing. Only the clients of *lbctl socket* run in the cgroup with lbctl's hooks.\n\nProcessor time is the sum over \
              client, masters, the contender's processes and the kernel's softirq threads. connect() to a proxy ends \
-             at the proxy: what lies behind it shows in the TLS handshake. The client calls it 256 times in a row, \
+             at the proxy: what lies behind it shows in the TLS handshake. The client calls it up to 256 times in a row, \
              then rests five times as long, so that no queue overflows; the rests do not count.\n\n{plots}{}",
             number(steady.slice_seconds),
             steady.render()
@@ -129,7 +130,7 @@ mod tests {
         let run = |contender, values: [f64; 2]| Run {
             workload: Workload::Bulk,
             contender,
-            rounds: values.map(|value| Figures::from([(Figure::GibPerSecond, value)])).to_vec(),
+            rounds: values.map(|value| vec![Figures::from([(Figure::GibPerSecond, value)])]).to_vec(),
         };
         let why = "start ipvsadm: no such module".to_owned();
         let steady = Steady {

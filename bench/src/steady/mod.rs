@@ -45,8 +45,8 @@ pub struct Run {
     pub workload: Workload,
     /// Through what.
     pub contender: Contender,
-    /// In each round, the mean of its slices.
-    pub rounds: Vec<Figures>,
+    /// The slices of each round, in their order.
+    pub rounds: Vec<Vec<Figures>>,
 }
 
 /// What could not be measured.
@@ -60,7 +60,7 @@ pub struct Unmeasured {
     pub why: String,
 }
 
-/// What one slice or round gives.
+/// What one slice gives.
 pub type Figures = BTreeMap<Figure, f64>;
 
 /// What is measured.
@@ -172,7 +172,7 @@ impl Steady {
                 }
             }
             for (contender, figures) in slices.into_iter().filter(|(name, _)| contenders.contains(name)) {
-                self.run(workload, contender).rounds.push(means(&figures));
+                self.run(workload, contender).rounds.push(figures);
             }
             let (name, rounds, took) = (workload.name(), plan.rounds, began.elapsed().as_secs_f64());
             eprintln!("  {name}: round {round} of {rounds} in {took:.1} s");
@@ -212,7 +212,20 @@ impl Steady {
 
     fn rounds(&self, workload: Workload, contender: Contender, figure: Figure) -> Vec<f64> {
         let runs = self.runs.iter().filter(|run| (run.workload, run.contender) == (workload, contender));
-        runs.flat_map(|run| &run.rounds).filter_map(|figures| figures.get(&figure)).copied().collect()
+        runs.flat_map(|run| &run.rounds).filter_map(|slices| mean_of(slices, figure)).collect()
+    }
+
+    /// How far [`Contender::Direct`] is from itself: the first slice of a round divided by the last one of the round before,
+    /// which came directly before it.
+    #[must_use]
+    pub fn noise(&self, workload: Workload, figure: Figure) -> Option<Spread> {
+        let is_direct = |run: &&Run| (run.workload, run.contender) == (workload, Contender::Direct);
+        let rounds = &self.runs.iter().find(is_direct)?.rounds;
+        let of = |slice: Option<&Figures>| slice.and_then(|figures| figures.get(&figure)).copied();
+        let pairs = rounds.iter().zip(rounds.iter().skip(1));
+        let pairs = pairs.filter_map(|(before, after)| Some((of(before.last())?, of(after.first())?)));
+        let (before, after): (Vec<f64>, Vec<f64>) = pairs.unzip();
+        Spread::of_ratios(&after, &before)
     }
 }
 
@@ -228,13 +241,9 @@ fn mirrored(contenders: &[Contender]) -> Vec<Contender> {
     contenders.iter().chain(contenders.iter().rev()).copied().collect()
 }
 
-fn means(slices: &[Figures]) -> Figures {
-    let keys = slices.first().into_iter().flat_map(BTreeMap::keys);
-    let mean_of = |figure: &Figure| {
-        let values: Vec<f64> = slices.iter().filter_map(|figures| figures.get(figure)).copied().collect();
-        Some((*figure, mean(&values)?))
-    };
-    keys.filter_map(mean_of).collect()
+fn mean_of(slices: &[Figures], figure: Figure) -> Option<f64> {
+    let values: Vec<f64> = slices.iter().filter_map(|figures| figures.get(&figure)).copied().collect();
+    mean(&values)
 }
 
 #[cfg(test)]
@@ -250,8 +259,20 @@ mod tests {
     #[test]
     fn a_round_is_the_mean_of_its_slices() {
         let slices = [10.0, 30.0].map(|value| Figures::from([(Figure::PerSecond, value)]));
-        assert_eq!(means(&slices), Figures::from([(Figure::PerSecond, 20.0)]));
-        assert_eq!(means(&[]), Figures::new());
+        assert_eq!(mean_of(&slices, Figure::PerSecond), Some(20.0));
+        assert_eq!(mean_of(&slices, Figure::P50Micros), None);
+    }
+
+    #[test]
+    fn noise_is_that_between_neighbouring_slices_of_direct() {
+        let slices =
+            |values: [f64; 2]| values.map(|value| Figures::from([(Figure::PerSecond, value)])).to_vec();
+        let rounds = vec![slices([9.0, 2.0]), slices([1.0, 4.0]), slices([4.0, 9.0])];
+        let run = Run { workload: Workload::Tls, contender: Contender::Direct, rounds };
+        let steady = Steady { runs: vec![run], ..Steady::default() };
+        let noise = |workload| steady.noise(workload, Figure::PerSecond);
+        assert_eq!(noise(Workload::Tls), Some(Spread { median: 0.75, min: 0.5, max: 1.0 }));
+        assert_eq!(noise(Workload::Bulk), None);
     }
 
     #[test]
@@ -259,7 +280,7 @@ mod tests {
         let run = |contender, values: [f64; 2]| Run {
             workload: Workload::Bulk,
             contender,
-            rounds: values.map(|value| Figures::from([(Figure::GibPerSecond, value)])).to_vec(),
+            rounds: values.map(|value| vec![Figures::from([(Figure::GibPerSecond, value)])]).to_vec(),
         };
         let runs = vec![run(Contender::Direct, [2.0, 4.0]), run(Contender::Socket, [2.0, 2.0])];
         let steady = Steady { runs, ..Steady::default() };

@@ -65,7 +65,12 @@ impl Steady {
             }
             cells
         };
-        let rows: Vec<_> = self.contenders(workload).into_iter().map(row).collect();
+        let noise = figures.iter().flat_map(|figure| {
+            let noise = self.noise(workload, *figure);
+            [String::new(), noise.map_or_else(|| "-".to_owned(), ratio)]
+        });
+        let noise: Vec<String> = ["*noise*".to_owned()].into_iter().chain(noise).collect();
+        let rows: Vec<_> = self.contenders(workload).into_iter().map(row).chain([noise]).collect();
         format!("### {}\n\n{}\n", workload.name(), markdown::table(&head, &rows))
     }
 
