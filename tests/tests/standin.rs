@@ -3,10 +3,13 @@
 
 mod common;
 
-use common::{SOON, connect, curl, failure, lab, url, watches};
+use std::time::Duration;
+
+use common::{SOON, connect, curl, failure, lab, opened, url, watches};
 use lb_tests::lab::Launch;
 use lb_tests::pki::Signer;
 use lb_tests::standin::Misbehaviour;
+use lb_tests::wait::eventually;
 use serde_json::json;
 
 #[test]
@@ -118,6 +121,28 @@ fn sigterm_ends_watches_and_then_the_process() {
     let to = master.address().to_string();
     let mut hold = lab.node().spawn_client(&["hold", "--to", &to]).unwrap();
     watches(master, 1);
+    master.terminate().unwrap();
+    let ended = hold.process().wait_deadline(SOON).unwrap().stdout;
+    assert!(ended.contains("ended eof "), "{ended}");
+}
+
+#[test]
+fn a_delayed_shutdown_serves_on_while_readyz_fails() {
+    let Some(lab) = lab(1) else { return };
+    let master = lab.master(0);
+    master.terminate().unwrap();
+    master.start_as(Launch { shutdown_delay: Duration::from_secs(3), ..Launch::default() }).unwrap();
+    let mut hold = lab.node().spawn_client(&["hold", "--to", &master.address().to_string()]).unwrap();
+    opened(&hold);
+    master.ask_to_end().unwrap();
+    eventually(SOON, "readyz fails", || match curl(&lab, &[&url(master, "/readyz")]).as_str() {
+        "2 500" => Ok(()),
+        other => Err(other.to_owned()),
+    })
+    .unwrap();
+    assert_eq!(curl(&lab, &[&url(master, "/livez")]), "2 200");
+    assert_eq!(connect(&lab, "v4", master.address())["ok"], 1);
+    assert!(hold.process().is_running().unwrap(), "{}", hold.stdout());
     master.terminate().unwrap();
     let ended = hold.process().wait_deadline(SOON).unwrap().stdout;
     assert!(ended.contains("ended eof "), "{ended}");

@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask <command>`.
 
+mod bench;
 mod build;
 mod demo;
 mod dist;
@@ -29,6 +30,7 @@ Examples:
   cargo xtask test                 lint, unit, property, doc and end-to-end tests (as root)
   cargo xtask test --no-e2e        the same without the end-to-end tests (no root needed)
   cargo xtask demo                 three apiserver stand-ins, a node and a few disasters
+  cargo xtask bench                lbctl measured beside other load balancers, into docs/benchmarks
   cargo xtask build --release      the static binary";
 
 #[derive(Subcommand)]
@@ -38,6 +40,7 @@ enum Task {
     Lint(lint::Args),
     Test(test::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
     Vm(vm::Args),
     Dist(dist::Args),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Lint(args) => lint::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Demo(args) => demo::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Dist(args) => dist::run(&args),
     };

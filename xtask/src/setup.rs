@@ -55,6 +55,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether nothing is missing for these purposes.
+pub(crate) fn is_complete(purposes: &[Purpose]) -> bool {
+    decision::missing(NEEDS, purposes, &Here).is_empty()
+}
+
 /// Installs what is missing for these purposes.
 ///
 /// # Errors

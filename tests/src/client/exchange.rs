@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::dial::{Failure, Stream, Target};
@@ -32,14 +33,17 @@ pub(super) struct Watch {
 pub(super) async fn whoami(target: &Target) -> Result<Served, Failure> {
     let connected = target.connect().await?;
     let peer = target.peer(&connected.stream)?;
-    let exchange = async {
-        let mut stream = target.secure(connected.stream).await?;
-        let head = get(&mut *stream, "/whoami").await?;
-        to_the_end(&mut *stream).await?;
-        Ok::<_, Failure>(head.served_by)
-    };
-    let by = timeout(target.timeout, exchange).await.map_err(|_| Failure("timeout".into()))??;
+    let asked = ask(target, connected.stream);
+    let by = timeout(target.timeout, asked).await.map_err(|_| Failure("timeout".into()))??;
     Ok(Served { by, peer, connect: connected.took })
+}
+
+/// Asks `/whoami` on a connection, waits for the server to close, and returns its name. The caller sets the deadline.
+pub(super) async fn ask(target: &Target, stream: TcpStream) -> Result<String, Failure> {
+    let mut stream = target.secure(stream).await?;
+    let head = get(&mut *stream, "/whoami").await?;
+    to_the_end(&mut *stream).await?;
+    Ok(head.served_by)
 }
 
 /// Opens a connection and starts to watch on it.

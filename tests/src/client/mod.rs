@@ -7,6 +7,7 @@ mod dial;
 mod exchange;
 mod hold;
 mod load;
+mod pace;
 mod syn;
 mod tally;
 
@@ -51,6 +52,8 @@ enum Command {
     Connect(connect::Args),
     /// Many clients that open connections in a loop, and some that hold one
     Load(load::Args),
+    /// Open a connection at a fixed pace, whatever became of the earlier ones, and hold some
+    Pace(pace::Args),
     /// Open one /watch and say when and how it ends
     Hold(hold::Args),
     /// Start one connect and say when and how it ends
@@ -94,6 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     match command {
         Command::Connect(args) => connect::run(args, &tls).await,
         Command::Load(args) => load::run(args, &tls).await,
+        Command::Pace(args) => pace::run(args, &tls).await,
         Command::Hold(args) => hold::run(args, &tls).await,
         Command::Syn(args) => syn::run(args, &tls).await,
     }
@@ -106,7 +110,7 @@ impl Endpoint {
 }
 
 /// Reads `500ms`, `2s`, `1m`.
-fn duration(text: &str) -> anyhow::Result<Duration> {
+pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().with_context(|| format!("read the number in {text:?}"))?;
     match &text[digits.len()..] {

@@ -1,10 +1,9 @@
 //! The story that `cargo xtask demo` tells: lbctl at its default settings among masters that fail.
 //!
 //! `story` is the sequence, `stage` what it plays on, `fault` one disaster from its beginning to its end, `table` the
-//! figures and what is claimed of them, `voice` how it is told, `interrupt` how Ctrl-C ends it.
+//! figures and what is claimed of them, `voice` how it is told.
 
 mod fault;
-mod interrupt;
 mod stage;
 mod story;
 mod table;
@@ -14,6 +13,7 @@ use std::process::ExitCode;
 
 use self::voice::Voice;
 use crate::Lab;
+use crate::interrupt;
 
 /// As a shell reports a death by SIGINT.
 const INTERRUPTED: u8 = 128 + 2;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use super::interrupt;
 use super::voice::Voice;
 use crate::Lab;
+use crate::interrupt;
 use crate::lab::{Agent, Master};
 
 /// Between two looks: short beside what is told, long enough to leave the cores to the rest.

@@ -34,11 +34,18 @@ pub struct Launch {
     pub signer: Signer,
     /// HTTP/1.1 without TLS.
     pub plain: bool,
+    /// How long it goes on serving after SIGTERM.
+    pub shutdown_delay: Duration,
 }
 
 impl Default for Launch {
     fn default() -> Self {
-        Self { misbehaviour: Misbehaviour::None, signer: Signer::Lab, plain: false }
+        Self {
+            misbehaviour: Misbehaviour::None,
+            signer: Signer::Lab,
+            plain: false,
+            shutdown_delay: Duration::ZERO,
+        }
     }
 }
 
@@ -101,6 +108,12 @@ impl Master {
         SocketAddr::from((self.host.v6(), PORT))
     }
 
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.slot().as_ref().map(Proc::pid)
+    }
+
     /// The machine it runs on.
     #[must_use]
     pub fn host(&self) -> &Host {
@@ -143,6 +156,14 @@ impl Master {
     /// When it does not run.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.take()?.kill()
+    }
+
+    /// SIGTERM; returns at once. [`Self::terminate`] afterwards waits for the end.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn ask_to_end(&self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)
     }
 
     /// SIGTERM; returns once it has finished its connections and exited.
@@ -227,6 +248,8 @@ impl Master {
             let files = [&issued.cert, &issued.key].map(OsString::from);
             arguments.extend(["--cert".into(), files[0].clone(), "--key".into(), files[1].clone()]);
         }
+        let delay = launch.shutdown_delay.as_millis();
+        arguments.extend(["--shutdown-delay".into(), format!("{delay}ms").into()]);
         if let Some(value) = launch.misbehaviour.to_possible_value() {
             arguments.extend(["--misbehave".into(), value.get_name().into()]);
         }

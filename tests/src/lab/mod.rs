@@ -236,7 +236,11 @@ impl Builder {
             masters.push(Master::new("local".into(), host, Arc::clone(&network), &pki, dir.path())?);
         }
         let cgroup = Arc::new(Cgroup::new(&name.role("node"))?);
-        let place = |host| Node::new(host, Arc::clone(&cgroup), dir.path(), pki.ca(Signer::Lab));
+        let outside = Arc::new(Cgroup::new(&name.role("outside"))?);
+        let place = |host| {
+            let groups = (Arc::clone(&cgroup), Arc::clone(&outside));
+            Node::new(host, groups.0, groups.1, dir.path(), pki.ca(Signer::Lab))
+        };
         let (node, pod) = (place(node_host), pod_host.map(place));
         let lab =
             Lab { masters, pod, node, _network: network, bpffs, pki, dir, name, dataplane: self.dataplane };

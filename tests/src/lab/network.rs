@@ -123,7 +123,8 @@ impl Host {
     }
 
     /// For processes of this host outside any cgroup of the lab.
-    pub(super) fn place(&self) -> Place {
+    #[must_use]
+    pub fn place(&self) -> Place {
         Place { netns: self.netns.path().to_owned(), cgroup: None }
     }
 }

@@ -27,6 +27,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// The node, or a pod on it.
 pub struct Node {
     cgroup: Arc<Cgroup>,
+    outside: Arc<Cgroup>,
     host: Arc<Host>,
     logs: PathBuf,
     ca: PathBuf,
@@ -37,8 +38,14 @@ pub struct Node {
 pub struct ClientRun(Proc);
 
 impl Node {
-    pub(super) fn new(host: Arc<Host>, cgroup: Arc<Cgroup>, dir: &Path, ca: PathBuf) -> Self {
-        Self { cgroup, host, logs: dir.join("logs"), ca, spawned: AtomicU32::new(0) }
+    pub(super) fn new(
+        host: Arc<Host>,
+        cgroup: Arc<Cgroup>,
+        outside: Arc<Cgroup>,
+        dir: &Path,
+        ca: PathBuf,
+    ) -> Self {
+        Self { cgroup, outside, host, logs: dir.join("logs"), ca, spawned: AtomicU32::new(0) }
     }
 
     /// Its machine.
@@ -58,10 +65,32 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn<S: Into<OsString> + Clone>(&self, program: &Path, arguments: &[S]) -> anyhow::Result<Proc> {
+        self.spawn_at(&self.place(), program, arguments)
+    }
+
+    /// Starts a command in the node's network namespace, but in a cgroup beside the node's: what the agent attaches does
+    /// not reach it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_outside<S: Into<OsString> + Clone>(
+        &self,
+        program: &Path,
+        arguments: &[S],
+    ) -> anyhow::Result<Proc> {
+        self.spawn_at(&self.outside(), program, arguments)
+    }
+
+    fn spawn_at<S: Into<OsString> + Clone>(
+        &self,
+        place: &Place,
+        program: &Path,
+        arguments: &[S],
+    ) -> anyhow::Result<Proc> {
         let arguments: Vec<OsString> = arguments.iter().cloned().map(Into::into).collect();
         let base = program.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("{}-{base}-{}", self.host.role(), self.spawned.fetch_add(1, Relaxed));
-        Proc::spawn(&name, &self.logs, &mut self.place().command(program, &arguments)?)
+        Proc::spawn(&name, &self.logs, &mut place.command(program, &arguments)?)
     }
 
     /// Runs a command in the node to its end, within two minutes.
@@ -104,6 +133,10 @@ impl Node {
     /// For processes that belong to the node.
     fn place(&self) -> Place {
         Place { cgroup: Some(self.cgroup.procs()), ..self.host.place() }
+    }
+
+    fn outside(&self) -> Place {
+        Place { cgroup: Some(self.outside.procs()), ..self.host.place() }
     }
 }
 

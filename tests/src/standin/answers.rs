@@ -11,7 +11,7 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::body::{Answer, Ticking};
+use super::body::{Answer, Bulk, Ticking};
 use super::state::{Misbehaviour, State};
 use crate::slowness::stretched;
 
@@ -28,9 +28,14 @@ pub(super) async fn answer(
     peer: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Answer> {
-    let path = known_path(request.uri().path());
+    let size = bulk_size(request.uri().path());
+    let path = if size.is_some() { "/bulk" } else { known_path(request.uri().path()) };
     state.count(path);
-    sleep(state.delay()).await;
+    let delay = state.delay();
+    // Even a sleep of no time lasts until the timer's next millisecond.
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
     if path == "/readyz" {
         state.readyz_resumed().await;
     }
@@ -45,7 +50,7 @@ pub(super) async fn answer(
         | Misbehaviour::AcceptClose
         | Misbehaviour::Garbage
         | Misbehaviour::EndlessBody
-        | Misbehaviour::Goaway => proper(&state, peer, path),
+        | Misbehaviour::Goaway => size.map_or_else(|| proper(&state, peer, path), bulk),
     };
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert(SERVED_BY, name);
@@ -81,6 +86,15 @@ fn proper(state: &Arc<State>, peer: SocketAddr, path: &str) -> Response<Answer> 
         "/connections" => stats(state),
         _ => failure(StatusCode::NOT_FOUND, "NotFound"),
     }
+}
+
+/// Of `/bulk/MEBIBYTES`.
+fn bulk_size(path: &str) -> Option<u32> {
+    path.strip_prefix("/bulk/")?.parse().ok()
+}
+
+fn bulk(mebibytes: u32) -> Response<Answer> {
+    Response::new(Either::Right(Either::Right(Bulk::new(mebibytes))))
 }
 
 fn readyz(status: StatusCode) -> Response<Answer> {
@@ -133,5 +147,5 @@ fn whole(status: StatusCode, content_type: &'static str, body: String) -> Respon
 }
 
 fn stream(state: &Arc<State>, period: Duration, piece: fn(&State, u64) -> Bytes) -> Response<Answer> {
-    Response::new(Either::Right(Ticking::new(Arc::clone(state), period, piece)))
+    Response::new(Either::Right(Either::Left(Ticking::new(Arc::clone(state), period, piece))))
 }

@@ -1,4 +1,4 @@
-//! Response bodies: one that is whole, and one that goes on until the process is asked to end.
+//! Response bodies: one that is whole, one that goes on until the process is asked to end, and one of a given size.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
-use hyper::body::{Body, Bytes, Frame};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::state::State;
 
 /// The body of every answer.
-pub(super) type Answer = Either<Full<Bytes>, Ticking>;
+pub(super) type Answer = Either<Full<Bytes>, Either<Ticking, Bulk>>;
 
 /// Sends a piece at every tick, without end; a graceful stop ends it, as a real apiserver ends its watches.
 pub(super) struct Ticking {
@@ -46,5 +46,43 @@ impl Body for Ticking {
         self.count += 1;
         let bytes = (self.piece)(&self.state, self.count);
         Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+/// What [`Bulk`] is made of; a MiB is a whole number of them.
+const BULK_PIECE: &[u8] = &[b'x'; 64 * 1024];
+
+/// So many bytes that making them costs nothing.
+pub(super) struct Bulk {
+    left: u64,
+}
+
+impl Bulk {
+    pub(super) fn new(mebibytes: u32) -> Self {
+        Self { left: u64::from(mebibytes) << 20 }
+    }
+}
+
+impl Body for Bulk {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left = self.left.saturating_sub(BULK_PIECE.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(BULK_PIECE)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, server};
+use hyper::{Request, StatusCode, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt::set_ipv6_v6only;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use super::answers::answer;
 use super::state::{Misbehaviour, State};
 use super::{body::Answer, control};
+use crate::client::duration;
 use crate::tls;
 
 /// Longest queue of connections not yet accepted: a load generator's burst, far above what tests open at once.
@@ -61,12 +63,16 @@ pub struct Options {
     /// How to be broken from the start
     #[arg(long, value_enum, default_value_t = Misbehaviour::None)]
     pub misbehave: Misbehaviour,
+    /// After SIGTERM go on accepting and serving for so long, while /readyz fails; kube-apiserver's --shutdown-delay-duration
+    #[arg(long, default_value = "0ms", value_parser = duration)]
+    pub shutdown_delay: Duration,
 }
 
 /// Serves until SIGTERM or SIGINT, then lets connections finish; prints `ready` once it listens.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    raise_file_limit();
     let state = Arc::new(State::new(options.name.clone(), options.misbehave));
     let acceptor = acceptor(&options)?;
     if let Some(path) = &options.control {
@@ -82,10 +88,20 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    if !options.shutdown_delay.is_zero() {
+        state.set_readyz_status(StatusCode::INTERNAL_SERVER_ERROR);
+        sleep(options.shutdown_delay).await;
+    }
     state.stop();
     // Connections that outlast the grace are cut by the exit.
     let _ = timeout(GRACE, state.all_closed()).await;
     Ok(())
+}
+
+/// As a Go program does by itself: every file descriptor that it may have. Where that fails, the limit stays.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn acceptor(options: &Options) -> anyhow::Result<Option<TlsAcceptor>> {

@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Building,
     /// Virtual machines with other kernels.
     VirtualMachines,
+    /// Measuring beside other load balancers.
+    Benchmarks,
 }
 
 /// How a need is met.
@@ -123,6 +125,12 @@ pub(crate) const NEEDS: &[Need] = &[
         m.has_program("iptables")
     })
     .for_machines(),
+    package("haproxy", "is measured beside lbctl", |m| m.has_program("haproxy")).for_benchmarks(),
+    package("nginx-core", "is measured beside lbctl", |m| m.has_program("nginx")).for_benchmarks(),
+    package("libnginx-mod-stream", "lets nginx forward TCP", |m| {
+        m.has_file("/usr/lib/nginx/modules/ngx_stream_module.so")
+    })
+    .for_benchmarks(),
 ];
 
 const BUILD_BPF_LINKER: Invocation = Invocation {
@@ -165,6 +173,11 @@ impl Need {
 
     const fn for_machines(mut self) -> Self {
         self.purpose = Purpose::VirtualMachines;
+        self
+    }
+
+    const fn for_benchmarks(mut self) -> Self {
+        self.purpose = Purpose::Benchmarks;
         self
     }
 }

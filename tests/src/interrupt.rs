@@ -1,4 +1,4 @@
-//! Ctrl-C: the story stops at its next step, and the lab is dropped as at any other end.
+//! Ctrl-C: what runs stops at its next step, and the lab is dropped as at any other end.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -8,12 +8,16 @@ use tokio::signal::unix::{SignalKind, signal};
 static HAPPENED: AtomicBool = AtomicBool::new(false);
 
 /// Whether SIGINT or SIGTERM has come.
-pub(super) fn happened() -> bool {
+#[must_use]
+pub fn happened() -> bool {
     HAPPENED.load(Relaxed)
 }
 
 /// Keeps both signals from ending the process, from now on.
-pub(super) fn watch() -> anyhow::Result<()> {
+///
+/// # Errors
+/// When they cannot be watched for.
+pub fn watch() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,0 +1,108 @@
+//! The report's section, its plots and its bars.
+
+use super::{Figure, Steady};
+use crate::client::Workload;
+use crate::contender::Contender;
+use crate::report::{Bar, Limit, Plot, PlotRow, markdown, number};
+use crate::statistics::Spread;
+
+/// What lbctl's socket dataplane is held to, as ratios to a direct connection.
+const BARS: [(Workload, Figure, Limit); 4] = [
+    (Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.98)),
+    (Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.98)),
+    (Workload::Connect, Figure::P50Micros, Limit::AtMost(1.10)),
+    (Workload::Bulk, Figure::CpuSecondsPerGib, Limit::AtMost(1.02)),
+];
+/// What is worth a picture.
+const PLOTS: [(&str, Workload, Figure); 5] = [
+    ("connect.svg", Workload::Connect, Figure::P50Micros),
+    ("tls.svg", Workload::Tls, Figure::P50Micros),
+    ("keep-alive.svg", Workload::KeepAlive, Figure::PerSecond),
+    ("throughput.svg", Workload::Bulk, Figure::GibPerSecond),
+    ("cpu.svg", Workload::Bulk, Figure::CpuSecondsPerGib),
+];
+
+impl Figure {
+    /// Its name with its unit.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P50Micros => "p50, µs",
+            Self::P99Micros => "p99, µs",
+            Self::PerSecond => "per second",
+            Self::GibPerSecond => "GiB/s",
+            Self::CpuMicros => "CPU each, µs",
+            Self::CpuSecondsPerGib => "CPU s/GiB",
+        }
+    }
+}
+
+impl Steady {
+    /// The report's section, Markdown; without the heading.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let measured = Workload::ALL.into_iter().filter(|workload| !self.contenders(*workload).is_empty());
+        let mut text: String = measured.map(|workload| self.render_workload(workload)).collect();
+        for left_out in &self.unmeasured {
+            let (workload, contender) = (left_out.workload.name(), left_out.contender.name());
+            text.push_str(&format!("Not measured: {contender}, {workload}: {}\n\n", left_out.why));
+        }
+        text
+    }
+
+    fn render_workload(&self, workload: Workload) -> String {
+        let figures = workload.figures();
+        let mut head = vec![String::new()];
+        for figure in figures {
+            head.extend([figure.name().to_owned(), "to direct".to_owned()]);
+        }
+        let row = |contender: Contender| {
+            let mut cells = vec![contender.name().to_owned()];
+            for figure in figures {
+                let value = self.spread(workload, contender, *figure);
+                cells.push(value.map_or_else(|| "-".to_owned(), |spread| number(spread.median)));
+                cells.push(self.ratio(workload, contender, *figure).map_or_else(|| "-".to_owned(), ratio));
+            }
+            cells
+        };
+        let noise = figures.iter().flat_map(|figure| {
+            let noise = self.noise(workload, *figure);
+            [String::new(), noise.map_or_else(|| "-".to_owned(), ratio)]
+        });
+        let noise: Vec<String> = ["*noise*".to_owned()].into_iter().chain(noise).collect();
+        let rows: Vec<_> = self.contenders(workload).into_iter().map(row).chain([noise]).collect();
+        format!("### {}\n\n{}\n", workload.name(), markdown::table(&head, &rows))
+    }
+
+    /// The pictures, each with its file name.
+    #[must_use]
+    pub fn plots(&self) -> Vec<Plot> {
+        let plots = PLOTS.into_iter().map(|(file, workload, figure)| {
+            let row = |contender: Contender| {
+                let spread = self.spread(workload, contender, figure)?;
+                Some(PlotRow { label: contender.name().to_owned(), spread, ours: contender.is_lbctl() })
+            };
+            let rows = self.contenders(workload).into_iter().filter_map(row).collect();
+            let title = format!("{}: {}", workload.name(), figure.name());
+            Plot { file: file.to_owned(), title, rows }
+        });
+        plots.filter(|plot| !plot.rows.is_empty()).collect()
+    }
+
+    /// What lbctl is held to.
+    #[must_use]
+    pub fn bars(&self) -> Vec<Bar> {
+        let bar = |(workload, figure, limit): (Workload, Figure, Limit)| Bar {
+            what: format!("lbctl socket / direct: {}, {}", workload.name(), figure.name()),
+            limit,
+            figure: self.ratio(workload, Contender::Socket, figure).map(|spread| spread.median),
+            remark: self.ratio(workload, Contender::Socket, figure).map_or_else(String::new, ratio),
+            unit: "",
+        };
+        BARS.into_iter().map(bar).collect()
+    }
+}
+
+fn ratio(spread: Spread) -> String {
+    format!("{:.3} ({:.3}-{:.3})", spread.median, spread.min, spread.max)
+}
