@@ -93,6 +93,7 @@ impl Controller {
             admin,
             drained: tracked.drain == Drain::Over,
             health: machine.health(),
+            returning: machine.is_returning(),
             adopted: machine.is_adopted(),
             ever_up: machine.ever_up() || self.state.get(key).last_up.is_some(),
             accepts_tcp: machine.accepts_tcp(),

@@ -124,8 +124,11 @@ impl Controller {
                 }
             }
             Event::Silent { key, silence } => {
+                let mut others = self.backends.iter().filter(|(k, _)| k.service == key.service && **k != key);
+                let others_answer = others.any(|(_, other)| other.machine.answers());
                 let tracked = self.backends.get_mut(&key);
-                if let Some(transition) = tracked.and_then(|t| t.machine.silent(now.instant, silence)) {
+                let silent = tracked.and_then(|t| t.machine.silent(now.instant, silence, others_answer));
+                if let Some(transition) = silent {
                     self.announce(now, &key, transition, &mut effects);
                 }
             }

@@ -17,6 +17,8 @@ pub struct Candidate {
     pub drained: bool,
     /// What was observed.
     pub health: Health,
+    /// Dead, but it has answered the last probe.
+    pub returning: bool,
     /// Whether it was serving in a kernel state that was taken over.
     pub adopted: bool,
     /// Whether it was ever seen up.
@@ -179,10 +181,12 @@ pub fn serving(candidates: &[Candidate], prefer: Prefer, on_all_down: OnAllDown)
 }
 
 /// Whether the established connections to a backend are to be ended: it is dead and serves nobody, or it is
-/// disabled, and `onDown` says so. Draining keeps them while the backend lives, but no longer than the operator gave
+/// disabled, and `onDown` says so. Not those of a dead one that answers again: when all were down, clients have come back to
+/// it already. Draining keeps them while the backend lives, but no longer than the operator gave
 /// them, whatever `onDown` says; suspicion and "not ready" keep them.
 pub fn ends_connections(candidate: &Candidate, standing: Standing, on_down: OnDown) -> bool {
-    let lost = candidate.health == Health::Dead || candidate.admin == Admin::Disabled;
+    let dead = candidate.health == Health::Dead && !candidate.returning;
+    let lost = dead || candidate.admin == Admin::Disabled;
     match on_down {
         OnDown::Reset => candidate.drained || (lost && !standing.is_serving()),
         OnDown::Keep => candidate.drained,

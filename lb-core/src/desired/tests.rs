@@ -21,6 +21,7 @@ fn seasoned(health: Health) -> Candidate {
         drained: false,
         admin: Admin::Active,
         health,
+        returning: false,
         adopted: false,
         ever_up: true,
         accepts_tcp: matches!(health, Health::Up | Health::NotReady),

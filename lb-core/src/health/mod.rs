@@ -212,6 +212,21 @@ impl Machine {
         self.state.health()
     }
 
+    /// Whether it is dead, and has answered the last probe.
+    pub fn is_returning(&self) -> bool {
+        matches!(self.state, State::Dead { run: Run::Successes(_), .. })
+    }
+
+    /// Whether it owes no answer that is missed, and its last one was in time.
+    pub fn answers(&self) -> bool {
+        match self.state {
+            State::Up { .. } | State::NotReady { trend: Trend::Steady | Trend::Rising(_), .. } => {
+                self.silence.is_none()
+            }
+            State::Unknown | State::Suspect { .. } | State::NotReady { .. } | State::Dead { .. } => false,
+        }
+    }
+
     /// Whether it was taken over from a running kernel state, however long ago.
     pub fn is_adopted(&self) -> bool {
         self.adopted

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`patience`], or twice as long as answers took before | suspect: new connections go elsewhere |
 //! | [`free_after`] | those begun meanwhile are ended: their retries go elsewhere too |
-//! | [`gone_after`], and not a packet from the host | dead |
+//! | [`gone_after`], and not a packet from the host, while another backend answers | dead |
 //! | `deadAfter`, and `fall` probes failed | dead, though the host still acknowledges packets |
 //!
 //! Whatever the backend sends to this node meanwhile, on a client's connection too, proves that it does not hang: nobody is
-//! freed then, and `deadAfter` begins anew.
+//! freed then, and `deadAfter` begins anew. Where no other backend answers either, it is this node's own network that is
+//! gone, for a moment perhaps: only `deadAfter` counts.
 
 use std::time::{Duration, Instant};
 
@@ -45,9 +46,9 @@ pub fn gone_after(heartbeat: Option<Duration>) -> Duration {
 }
 
 impl Machine {
-    /// What was asked has not been answered yet. Told again and again while that lasts: the host's sign may change. A
-    /// probe starts at once, or follows the one under way.
-    pub fn silent(&mut self, now: Instant, silence: Silence) -> Option<Transition> {
+    /// What was asked has not been answered yet, and whether another backend of the service answers. Told again and again
+    /// while that lasts: the host's sign may change. A probe starts at once, or follows the one under way.
+    pub fn silent(&mut self, now: Instant, silence: Silence, others_answer: bool) -> Option<Transition> {
         if silence.since < self.last_answer {
             return None;
         }
@@ -56,7 +57,7 @@ impl Machine {
             self.heard = self.heard.max(Some(heard));
         }
         let next = match &self.state {
-            _ if self.is_gone(now, silence) => {
+            _ if others_answer && self.is_gone(now, silence) => {
                 let failures = self.state.streak().map_or(0, |streak| streak.failures.get());
                 State::gone(Failure::HostSilent, failures)
             }

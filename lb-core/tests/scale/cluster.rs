@@ -226,6 +226,8 @@ impl Cluster {
                 match which {
                     Which::All => cohort.end(world, node, *master, Why::Aborted, world.now),
                     Which::BegunSince(_) => cohort.end_begun(world, node, *master),
+                    // Not at the defaults.
+                    Which::Elders { .. } => {}
                 }
             }
         }

@@ -30,6 +30,8 @@ pub struct Line {
     timeout: Duration,
     /// When the kept connection was made.
     kept: Option<Time>,
+    /// Requests on it that were given up since it was last heard of.
+    stalls: u32,
     /// What a new connection's heartbeats begin with.
     unhurried: Patience,
     beats: Patience,
@@ -62,6 +64,7 @@ impl Line {
             heartbeat: target.heartbeat.unwrap(),
             timeout: target.timeout,
             kept: None,
+            stalls: 0,
             unhurried,
             beats: unhurried,
             alarm: None,
@@ -80,8 +83,12 @@ impl Line {
     }
 
     pub fn probe(&mut self, world: &mut World, attempt: u64, doubted: bool) {
-        let kept = self.kept.take();
-        (self.alarm, self.asked) = (None, None);
+        let hangs = world.masters[self.master] == Manner::Hangs;
+        let of_use = self.stalls == 0 || (self.stalls == 1 && hangs);
+        let kept = self.kept.take_if(|_| of_use);
+        if of_use {
+            (self.alarm, self.asked) = (None, None);
+        }
         let is_kept = kept.is_some();
         self.probe = Some(Probe { attempt, started: world.now, kept });
         let (now, master) = (world.now, self.master);
@@ -135,7 +142,7 @@ impl Line {
         match &outcome {
             ProbeOutcome::Ready { latency } | ProbeOutcome::NotReady { latency, .. } => {
                 self.patience.took(*latency);
-                (self.answers, self.vigil) = (true, None);
+                (self.answers, self.vigil, self.stalls) = (true, None, 0);
                 if probe.kept.is_none() {
                     self.beats = self.unhurried;
                 }
@@ -144,6 +151,11 @@ impl Line {
             }
             ProbeOutcome::Failed(why) => {
                 self.answers = false;
+                if let Some(made) = probe.kept.filter(|_| matches!(why, Failure::Timeout(_))) {
+                    // Its heartbeat waits, and no alarm is set.
+                    (self.kept, self.asked) = (Some(made), Some(probe.started));
+                    self.stalls += 1;
+                }
                 self.vigil.take_if(|_| why.is_prompt());
             }
             ProbeOutcome::Inconclusive { .. } => {}
@@ -190,7 +202,7 @@ impl Line {
     pub fn pong(&mut self, world: &mut World) {
         if let Some(asked) = self.asked.take() {
             self.beats.took(world.now - asked);
-            self.vigil = None;
+            (self.vigil, self.stalls) = (None, 0);
             self.set_alarm(world, next_beat(self.phase, world.now, self.heartbeat));
         }
     }

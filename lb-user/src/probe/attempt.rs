@@ -70,21 +70,23 @@ impl Attempts {
             .await
             .unwrap_or(Err(Trouble::Backend(Failure::Timeout(Phase::Connect))))?;
         let own = stream.local_addr().ok();
-        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now(), stalled: false })
+        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now(), stalls: 0 })
     }
 
     /// Leaves a connection that has stalled in its place: where packets get lost, what was asked on it may be answered
     /// yet, sooner than on a fresh one.
     async fn ask(&self, plan: &HttpPlan, slot: &mut Option<Kept>, span: Span) -> Result<Answered, Trouble> {
-        if let Some(Kept { connection: Connection::Http(mut http), own, made, .. }) =
-            slot.take_if(|kept| !kept.stalled)
+        let backend = self.0.address;
+        if let Some(Kept { connection: Connection::Http(mut http), own, made, stalls }) =
+            slot.take_if(|kept| kept.is_of_use(backend))
         {
             match timeout_at(span.deadline, http.ask(&plan.question)).await {
                 Ok(Ok(head)) => return Ok(Answered { http, own, made, head }),
                 // It ended before or because it was used; whether the backend is well, a fresh one tells.
                 Ok(Err(_)) => {}
                 Err(_) => {
-                    let kept = |http| Kept { connection: Connection::Http(http), own, made, stalled: true };
+                    let stalls = stalls + 1;
+                    let kept = |http| Kept { connection: Connection::Http(http), own, made, stalls };
                     *slot = http.stalled().then(|| kept(http));
                     return Err(Failure::Timeout(Phase::Request).into());
                 }
@@ -112,7 +114,7 @@ impl Answered {
     async fn finish(self, span: Span) -> Option<Kept> {
         let http = self.http.finish(self.head, span.deadline).await?;
         let connection = Connection::Http(http);
-        Some(Kept { connection, own: self.own, made: self.made, stalled: false })
+        Some(Kept { connection, own: self.own, made: self.made, stalls: 0 })
     }
 }
 

@@ -130,8 +130,21 @@ struct Kept {
     /// Our end of it.
     own: Option<SocketAddr>,
     made: Instant,
-    /// A request on it was given up: until a heartbeat is answered, probes take fresh ones.
-    stalled: bool,
+    /// How many requests on it were given up since it was last heard of.
+    stalls: u32,
+}
+
+impl Kept {
+    /// Whether a probe is made on it rather than on a fresh one. One that has stalled is asked once more where its host has
+    /// taken the first question: then the process is held up, and fresh connections would only be more to do for it
+    /// afterwards.
+    fn is_of_use(&self, backend: SocketAddr) -> bool {
+        match self.stalls {
+            0 => true,
+            1 => self.own.is_some_and(|own| vigil::is_acknowledged(own, backend)),
+            _ => false,
+        }
+    }
 }
 
 /// The task behind a [`Prober`].
@@ -222,7 +235,7 @@ impl Watcher {
             }
             Sign::Answered => {
                 let since = self.vigil.end();
-                let stalled = self.kept.as_mut().is_some_and(|kept| mem::take(&mut kept.stalled));
+                let stalled = self.kept.as_mut().is_some_and(|kept| mem::take(&mut kept.stalls) > 0);
                 let heard = Instant::now().into_std();
                 let silence = Silence { since: since.unwrap_or(heard), host: HostSign::Serving { heard } };
                 stalled.then(|| ProbeEvent::Silent { key: self.key.clone(), silence })

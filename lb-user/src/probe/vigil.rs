@@ -146,7 +146,7 @@ fn last_heard(address: SocketAddr) -> Option<Duration> {
 }
 
 /// Whether the peer's kernel has taken everything that was sent on a connection. One that is gone says nothing.
-fn is_acknowledged(own: SocketAddr, peer: SocketAddr) -> bool {
+pub(super) fn is_acknowledged(own: SocketAddr, peer: SocketAddr) -> bool {
     let progress = SockDiag::open().and_then(|diag| diag.progress(own, peer));
     match progress {
         Ok(progress) => progress.is_some_and(|progress| progress.unacknowledged == 0),

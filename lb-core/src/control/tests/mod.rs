@@ -198,6 +198,20 @@ fn a_backend_that_returned_and_died_again_is_evicted_again() {
 }
 
 #[test]
+fn after_an_outage_of_all_the_first_that_is_up_takes_no_connections_from_those_that_answer_too() {
+    let mut bench = Bench::all_up(&THREE);
+    THREE.iter().for_each(|backend| bench.answer(backend, &REFUSED, 3));
+    assert_eq!(bench.evicted.len(), 3);
+    THREE.iter().for_each(|backend| bench.answer(backend, &READY, 1));
+    assert_eq!(bench.serving(), THREE, "none is up yet, and all answer: clients come back to them");
+    bench.answer(THREE[2], &READY, 1);
+    assert_eq!(bench.serving(), [THREE[2]]);
+    assert_eq!(bench.evicted.len(), 3, "what hangs on the others is well");
+    bench.answer(THREE[0], &REFUSED, 1);
+    assert_eq!(bench.evicted[3..], [pair(THREE[0])], "until they fail again");
+}
+
+#[test]
 fn a_backend_that_is_not_ready_keeps_its_connections() {
     let mut bench = Bench::all_up(&THREE);
     let not_ready = ProbeOutcome::NotReady { latency: Duration::from_millis(1), status: 500 };

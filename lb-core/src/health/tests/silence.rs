@@ -25,7 +25,7 @@ fn up() -> (Machine, Instant) {
 }
 
 fn silent(machine: &mut Machine, since: Instant, after: u64, host: HostSign) -> Option<Health> {
-    machine.silent(since + ms(after), Silence { since, host }).map(|transition| transition.to)
+    machine.silent(since + ms(after), Silence { since, host }, true).map(|transition| transition.to)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn who_goes_on_sending_is_not_dead_however_many_probes_fail_and_dead_after_begin
         let now = asked + ms(second * 1000);
         let heard = now - ms(30);
         machine.probe_started(now - ms(1000));
-        machine.silent(now, Silence { since: asked, host: HostSign::Serving { heard } });
+        machine.silent(now, Silence { since: asked, host: HostSign::Serving { heard } }, true);
         machine.probed(now, &timed_out());
         assert_eq!(machine.health(), Health::Suspect, "after {second} s");
         assert_eq!(machine.frees_since(now), None);
@@ -97,7 +97,7 @@ fn who_goes_on_sending_is_not_dead_however_many_probes_fail_and_dead_after_begin
 fn whoever_is_heard_and_then_goes_away_is_gone_as_soon_as_anybody_else() {
     let (mut machine, since) = up();
     let heard = since + ms(700);
-    machine.silent(since + ms(800), Silence { since, host: HostSign::Serving { heard } });
+    machine.silent(since + ms(800), Silence { since, host: HostSign::Serving { heard } }, true);
     let gone = u64::try_from(gone_after(check().heartbeat).as_millis()).unwrap();
     assert_eq!(silent(&mut machine, since, 700 + gone - 1, nothing(20)), None);
     assert_eq!(machine.frees_since(since + ms(1200)), Some(heard), "those begun since it was heard");
@@ -112,7 +112,7 @@ fn a_dead_one_that_sends_something_is_asked_at_once() {
     machine.probed(since + ms(6000), &timed_out());
     let heard = since + ms(6500);
     assert!(machine.next_probe().unwrap() > heard);
-    assert_eq!(machine.silent(heard, Silence { since, host: HostSign::Serving { heard } }), None);
+    assert_eq!(machine.silent(heard, Silence { since, host: HostSign::Serving { heard } }, true), None);
     assert_eq!(machine.next_probe(), Some(heard));
     assert_eq!(machine.health(), Health::Dead, "one answer does not bring it back");
 }
@@ -124,6 +124,18 @@ fn a_host_is_gone_after_the_time_and_not_before() {
     assert_eq!(silent(&mut machine, since, gone - 1, nothing(20)), Some(Health::Suspect));
     assert_eq!(silent(&mut machine, since, gone, nothing(20)), Some(Health::Dead));
     assert_eq!(silent(&mut machine, since, gone + 50, nothing(21)), None);
+}
+
+#[test]
+fn where_no_other_backend_answers_either_nobody_is_gone_before_dead_after() {
+    let (mut machine, since) = up();
+    let alone = |machine: &mut Machine, after, others| {
+        let silence = Silence { since, host: nothing(20) };
+        machine.silent(since + ms(after), silence, others).map(|transition| transition.to)
+    };
+    assert_eq!(alone(&mut machine, 300, false), Some(Health::Suspect));
+    assert_eq!(alone(&mut machine, 3900, false), None);
+    assert_eq!(alone(&mut machine, 3950, true), Some(Health::Dead), "another answers again, and it does not");
 }
 
 #[test]
