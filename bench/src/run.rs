@@ -100,6 +100,9 @@ pub struct RenderArgs {
     /// Figures of `bench steady` from a machine with IPVS, to be taken in
     #[arg(long, value_name = "FILE")]
     pub ipvs: Option<PathBuf>,
+    /// The command to name in the report
+    #[arg(long, hide = true)]
+    pub command: Option<String>,
 }
 
 /// Measures, and writes the report after each part.
@@ -200,6 +203,7 @@ pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
     let mut results = Results::load(&args.out)?;
     if let Some(file) = &args.ipvs {
         results.ipvs = Some(read(file)?);
+        results.commands.extend(args.command.clone());
     }
     results.save(&args.out)
 }

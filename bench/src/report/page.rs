@@ -72,7 +72,7 @@ impl Results {
     }
 
     fn render_steady(&self, steady: &Steady) -> String {
-        let rounds = steady.runs.iter().map(|run| run.rounds.len()).max().unwrap_or(0);
+        let rounds = steady.rounds();
         let plots: String =
             steady.plots().iter().map(|plot| format!("![{}]({})\n\n", plot.title, plot.file)).collect();
         format!(
@@ -98,8 +98,11 @@ fn describe(machine: &Machine) -> String {
 fn render_ipvs(steady: &Steady) -> String {
     format!(
         "## IPVS\n\nIn a virtual machine with Linux {} whose processor is emulated: everything takes 10 to 20 times as long, \
-         so only the ratios say something, and they only roughly.\n\n{}",
+         so only the ratios say something, and they only roughly. Rounds: {}, with slices of {} s.{}\n\n{}",
         steady.kernel,
+        steady.rounds(),
+        number(steady.slice_seconds),
+        if steady.rounds() == 1 { " **A smoke test.**" } else { "" },
         steady.render()
     )
 }

@@ -188,6 +188,12 @@ impl Steady {
         &mut self.runs[index]
     }
 
+    /// How many rounds there were.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        self.runs.iter().map(|run| run.rounds.len()).max().unwrap_or(0)
+    }
+
     /// The contenders measured under a workload, in the order of the report.
     #[must_use]
     pub fn contenders(&self, workload: Workload) -> Vec<Contender> {
@@ -200,17 +206,17 @@ impl Steady {
     /// A figure over all rounds.
     #[must_use]
     pub fn spread(&self, workload: Workload, contender: Contender, figure: Figure) -> Option<Spread> {
-        Spread::of(&self.rounds(workload, contender, figure))
+        Spread::of(&self.values(workload, contender, figure))
     }
 
     /// A figure divided by the one of [`Contender::Direct`] in the same round.
     #[must_use]
     pub fn ratio(&self, workload: Workload, contender: Contender, figure: Figure) -> Option<Spread> {
-        let reference = self.rounds(workload, Contender::Direct, figure);
-        Spread::of_ratios(&self.rounds(workload, contender, figure), &reference)
+        let reference = self.values(workload, Contender::Direct, figure);
+        Spread::of_ratios(&self.values(workload, contender, figure), &reference)
     }
 
-    fn rounds(&self, workload: Workload, contender: Contender, figure: Figure) -> Vec<f64> {
+    fn values(&self, workload: Workload, contender: Contender, figure: Figure) -> Vec<f64> {
         let runs = self.runs.iter().filter(|run| (run.workload, run.contender) == (workload, contender));
         runs.flat_map(|run| &run.rounds).filter_map(|slices| mean_of(slices, figure)).collect()
     }
