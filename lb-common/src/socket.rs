@@ -139,6 +139,8 @@ pub const TRACK_CONNECTING: u32 = 0;
 pub const TRACK_ESTABLISHED: u32 = 1;
 /// [`Track::state`]: the connection is over.
 pub const TRACK_CLOSED: u32 = 2;
+/// [`Track::state`]: the host has not answered the first SYN, and the connect() may have got [`CONNECT_TIMEOUT_MS`].
+pub const TRACK_WAITING: u32 = 3;
 
 /// Something that befell a connection, told to the agent at once.
 #[repr(C)]
@@ -164,8 +166,8 @@ pub const SIGNAL_PACE_NS: u64 = 50_000_000;
 /// second's of three backends.
 pub const SIGNALS_BYTES: u32 = 4096;
 
-/// The user timeout (tcp(7), TCP_USER_TIMEOUT), in ms, while a connect() is under way, for sockets that have none: how
-/// long a host that is gone holds one when no agent is there to free it.
+/// The user timeout (tcp(7), TCP_USER_TIMEOUT), in ms, from the second SYN of a connect() until it is answered, for sockets
+/// that have none: how long a host that is gone holds one when no agent is there to free it.
 pub const CONNECT_TIMEOUT_MS: u32 = 5_000;
 
 #[cfg(feature = "user")]

@@ -10,7 +10,8 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use lb_common::socket::{
-    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, Track,
+    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_WAITING,
+    Track,
 };
 
 use crate::{
@@ -38,8 +39,8 @@ pub fn follow(ctx: &SockOpsContext) {
         }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             if let Some(track) = record(ctx) {
+                patience::unbound(ctx, track);
                 established(track);
-                patience::unbound(ctx);
             }
         }
         BPF_SOCK_OPS_TIMEOUT_INIT => {
@@ -49,6 +50,7 @@ pub fn follow(ctx: &SockOpsContext) {
         }
         BPF_SOCK_OPS_RTO_CB | BPF_SOCK_OPS_RETRANS_CB => {
             if let Some(track) = record(ctx) {
+                patience::bound(ctx, track);
                 signal::send(track, SIGNAL_RETRANSMITTED);
             }
         }
@@ -77,8 +79,13 @@ fn record(ctx: &SockOpsContext) -> Option<&'static mut Track> {
 }
 
 #[inline(always)]
+fn is_connecting(state: u32) -> bool {
+    state == TRACK_CONNECTING || state == TRACK_WAITING
+}
+
+#[inline(always)]
 fn established(track: &mut Track) {
-    if track.state != TRACK_CONNECTING {
+    if !is_connecting(track.state) {
         return;
     }
     track.state = TRACK_ESTABLISHED;
@@ -99,7 +106,7 @@ fn closed(ctx: &SockOpsContext, track: &mut Track) {
     unsafe {
         if state == TRACK_ESTABLISHED {
             add(&raw mut (*backend).active, u64::MAX);
-        } else if state == TRACK_CONNECTING && (*ctx.ops).segs_in == 1 {
+        } else if is_connecting(state) && (*ctx.ops).segs_in == 1 {
             // Exactly one segment came in, and it closed the socket: a RST. A give-up has none.
             add(&raw mut (*backend).refused, 1);
             signal::send(track, SIGNAL_REFUSED);

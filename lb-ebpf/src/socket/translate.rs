@@ -17,7 +17,7 @@ use lb_common::{
 
 use crate::{
     maps::{BACKENDS, SERVICES, SETS, SETTINGS, VIPS},
-    patience, track,
+    track,
 };
 
 /// `SOCK_STREAM`, socket(2).
@@ -78,7 +78,6 @@ pub fn connect(ctx: &SockAddrContext, wanted: &Endpoint, hook: Hook) -> Verdict 
     unsafe {
         add(&raw mut (*backend).total, 1);
         track::remember(ctx, wanted, &(*backend).endpoint, index, settings);
-        patience::bound(ctx);
         Verdict::Backend((*backend).endpoint)
     }
 }
