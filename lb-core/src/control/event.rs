@@ -39,7 +39,8 @@ pub struct Eviction {
     pub which: Which,
 }
 
-/// Which of a pair's connections are ended. Ordered: the later includes the earlier.
+/// Which of a pair's connections are ended. Ordered: of two that are ordered for a pair the later is carried out, which
+/// includes the earlier or matters more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     /// Those that were there when this `since` was first told: rebalancing.
