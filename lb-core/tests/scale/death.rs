@@ -71,6 +71,16 @@ fn print_storms(storms: &[&Storm]) {
     table::print(&format!("Handshakes with a survivor, {}", assumed()), HEADS, &rows);
 }
 
+/// Prints what came of a death, beside what would have without jitter, and asserts what holds for each.
+fn tell(storm: &Storm, without: Option<&Storm>) {
+    let storms: Vec<_> = std::iter::once(storm).chain(without).collect();
+    print_storms(&storms);
+    print_agents(storm);
+    print_shares(storm);
+    storms.iter().for_each(|storm| storm.assert_all_are_back());
+    assert_agents_leave_the_survivors_alone(storm);
+}
+
 /// The survivors must not notice a death by the agents' own traffic.
 fn assert_agents_leave_the_survivors_alone(storm: &Storm) {
     let traffic = &storm.cluster.world.traffic;
@@ -87,11 +97,7 @@ fn assert_agents_leave_the_survivors_alone(storm: &Storm) {
 #[test]
 fn a_killed_master_is_left_at_once_and_costs_each_survivor_half_of_its_connections() {
     let storm = Storm::after(Fault::Killed, Chance::Own, 5.0);
-    print_storms(&[&storm]);
-    print_agents(&storm);
-    print_shares(&storm);
-    storm.assert_all_are_back();
-    assert_agents_leave_the_survivors_alone(&storm);
+    tell(&storm, None);
     let (_, last) = storm.found_dead();
     assert!(last < Duration::from_millis(100), "three refusals 15 ms apart: {last:?}");
     let attempts = &storm.cluster.world.traffic.attempts[VICTIM];
@@ -104,12 +110,7 @@ fn a_killed_master_is_left_at_once_and_costs_each_survivor_half_of_its_connectio
 fn a_power_loss_is_noticed_node_by_node_and_the_jitter_spreads_the_storm() {
     let storm = Storm::after(Fault::PowerLost, Chance::Own, 5.0);
     let without = Storm::after(Fault::PowerLost, Chance::Same, 3.6);
-    print_storms(&[&storm, &without]);
-    print_agents(&storm);
-    print_shares(&storm);
-    storm.assert_all_are_back();
-    without.assert_all_are_back();
-    assert_agents_leave_the_survivors_alone(&storm);
+    tell(&storm, Some(&without));
     assert!(storm.outage(0, 1.0) < 2.0, "nobody dials in vain");
     let (first, last) = storm.found_dead();
     assert!(first >= Duration::from_millis(1200), "a host is gone after 1.2 s: {first:?}");
@@ -121,11 +122,7 @@ fn a_power_loss_is_noticed_node_by_node_and_the_jitter_spreads_the_storm() {
 #[test]
 fn a_stopped_master_keeps_its_connections_until_dead_after() {
     let storm = Storm::after(Fault::Stopped, Chance::Own, 6.5);
-    print_storms(&[&storm]);
-    print_agents(&storm);
-    print_shares(&storm);
-    storm.assert_all_are_back();
-    assert_agents_leave_the_survivors_alone(&storm);
+    tell(&storm, None);
     let (_, last) = storm.found_dead();
     assert!(
         last < Duration::from_millis(4600),

@@ -13,11 +13,8 @@ use lb_core::{
 use super::{DataplaneError, Evicted, elders::Elders};
 use crate::os::{
     netns,
-    sockdiag::{Ended, Progress, SockDiag, TcpSocket},
+    sockdiag::{Ended, Progress, SockDiag, TICK, TcpSocket},
 };
-
-/// The kernel tells such times in ticks, of up to 10 ms (CONFIG_HZ).
-const TICK: Duration = Duration::from_millis(20);
 
 /// A socket, and the pair that its connection belongs to.
 pub(super) type Hanging = (Pair, TcpSocket);
@@ -85,7 +82,7 @@ fn chosen<'a>(
     });
     kinds.flat_map(move |(pair, silent)| {
         let heard = silent.is_some_and(|silent| {
-            of_pair(pair).filter_map(|socket| socket.progress).any(|progress| has_heard(&progress, silent))
+            of_pair(pair).any(|socket| socket.progress.and_then(|it| it.heard_within(silent)).is_some())
         });
         of_pair(pair).filter(move |socket| match silent {
             None => true,
@@ -94,11 +91,6 @@ fn chosen<'a>(
             }
         })
     })
-}
-
-/// Whether it has received something since the silence began: then it is no silence.
-fn has_heard(progress: &Progress, silent: Duration) -> bool {
-    progress.received > 0 && progress.received_ago + TICK < silent
 }
 
 /// Whether it was begun during the silence: it never received a byte, and whatever it has sent it sent since then.
@@ -132,15 +124,6 @@ mod tests {
             (progress(1, 300, 9000), false, "was served before"),
         ] {
             assert_eq!(waits_in_vain(&progress, SILENT), in_vain, "{why}");
-        }
-    }
-
-    #[test]
-    fn who_received_something_meanwhile_proves_that_there_is_no_silence() {
-        for (progress, heard) in
-            [(progress(9, 0, 300), true), (progress(9, 0, 490), false), (progress(0, 0, 300), false)]
-        {
-            assert_eq!(has_heard(&progress, SILENT), heard, "{progress:?}");
         }
     }
 }

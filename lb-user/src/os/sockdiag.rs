@@ -39,6 +39,9 @@ const BUFFER: usize = 64 * 1024;
 /// memory (about 10 MiB).
 const MAX_SOCKETS: usize = 100_000;
 
+/// The kernel tells how long ago something was in ticks, of up to 10 ms (CONFIG_HZ).
+pub const TICK: Duration = Duration::from_millis(20);
+
 /// A TCP socket of this network namespace.
 #[derive(Clone, Debug)]
 pub struct TcpSocket {
@@ -84,6 +87,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// How long ago it last received something, if it has since then.
+    pub fn heard_within(&self, time: Duration) -> Option<Duration> {
+        (self.received > 0 && self.received_ago + TICK < time).then_some(self.received_ago)
+    }
+
     /// TCP_SYN_SENT, include/net/tcp_states.h.
     const SYN_SENT: u8 = 2;
 
@@ -178,9 +186,9 @@ impl SockDiag {
         }
     }
 
-    /// How long ago the last data came from `peer`, on any connection of this network namespace that is open; `None`: there
-    /// was none.
-    pub fn last_heard(&self, peer: net::SocketAddr) -> io::Result<Option<Duration>> {
+    /// How long ago the last data came from `peer`, on any connection of this network namespace that is open; `None`: none
+    /// came within `time`.
+    pub fn last_heard(&self, peer: net::SocketAddr, time: Duration) -> io::Result<Option<Duration>> {
         // The kernel compares the port, and passes the others by.
         let request = |family| {
             let mut asked = inet_request(family);
@@ -188,8 +196,7 @@ impl SockDiag {
             serialize(asked, NLM_F_REQUEST | NLM_F_DUMP)
         };
         let sockets = self.dump(request, |socket| socket.peer == peer)?;
-        let heard = |progress: Progress| (progress.received > 0).then_some(progress.received_ago);
-        Ok(sockets.into_iter().filter_map(|socket| heard(socket.progress?)).min())
+        Ok(sockets.into_iter().filter_map(|socket| socket.progress?.heard_within(time)).min())
     }
 
     /// Ends a socket: its owner gets ECONNABORTED, its peer a RST.
@@ -333,6 +340,21 @@ mod tests {
         assert_eq!(attribute(&bytes, 3), Some(&b"xy"[..]));
         assert_eq!(attribute(&bytes, 4), None);
         assert_eq!(attribute(&[200, 0, 1, 0], 1), None, "a length beyond the end");
+    }
+
+    #[test]
+    fn who_received_something_meanwhile_proves_that_there_is_no_silence() {
+        let silent = Duration::from_millis(500);
+        for (received, received_ago, heard) in [(9, 300, true), (9, 490, false), (0, 300, false)] {
+            let progress = Progress {
+                connecting: false,
+                unacknowledged: 0,
+                received,
+                sent_ago: Duration::ZERO,
+                received_ago: Duration::from_millis(received_ago),
+            };
+            assert_eq!(progress.heard_within(silent).is_some(), heard, "{progress:?}");
+        }
     }
 
     #[test]

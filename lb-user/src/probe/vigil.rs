@@ -31,8 +31,6 @@ const KNOCKS: u32 = 24;
 const EVERYBODY_PACE: Duration = Duration::from_millis(200);
 /// Who was heard of so long ago may have gone since. Longer than a TCP segment takes that is lost twice.
 const RECENT: Duration = Duration::from_secs(1);
-/// The kernel tells such times in ticks, of up to 10 ms (CONFIG_HZ).
-const TICK: Duration = Duration::from_millis(20);
 /// After this a silence is no news: probes go on, and give the verdict.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -130,16 +128,15 @@ impl Watch {
             return;
         }
         self.next_everybody = now + EVERYBODY_PACE;
-        let meanwhile = |ago: &Duration| *ago + TICK < now.saturating_duration_since(self.since);
-        if let Some(ago) = last_heard(address).filter(meanwhile) {
+        if let Some(ago) = last_heard(address, now.saturating_duration_since(self.since)) {
             self.heard = now.checked_sub(ago);
         }
     }
 }
 
-/// How long ago somebody heard of the backend.
-fn last_heard(address: SocketAddr) -> Option<Duration> {
-    SockDiag::open().and_then(|diag| diag.last_heard(address)).unwrap_or_else(|error| {
+/// How long ago somebody heard of the backend, if somebody did within that time.
+fn last_heard(address: SocketAddr, time: Duration) -> Option<Duration> {
+    SockDiag::open().and_then(|diag| diag.last_heard(address, time)).unwrap_or_else(|error| {
         tracing::debug!(%error, "failed to look at the connections to a silent backend");
         None
     })
