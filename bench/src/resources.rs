@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Workload;
 use crate::contender::{Contender, Running, Scheme};
-use crate::report::{markdown, number};
+use crate::report::{markdown, mebibytes, number};
 use crate::steady::Client;
 use crate::usage;
 
@@ -159,8 +159,8 @@ impl Resources {
 impl Row {
     fn cells(&self) -> Vec<String> {
         let of = |used: Use| {
-            let mebibytes = |bytes: u64| number(bytes as f64 / f64::from(1 << 20));
-            [mebibytes(used.resident), mebibytes(used.proportional), format!("{:.2} %", used.cpu_percent)]
+            let [resident, proportional] = [used.resident, used.proportional].map(mebibytes).map(number);
+            [resident, proportional, format!("{:.2} %", used.cpu_percent)]
         };
         let first = [self.contender.name().to_owned(), self.processes.to_string()];
         let cells = first.into_iter().chain(of(self.idle)).chain(of(self.load));

@@ -1,7 +1,7 @@
 //! What lbctl is held to.
 
 use super::{Fleet, Probes, Watched};
-use crate::report::{Bar, Limit, number};
+use crate::report::{Bar, Limit, mebibytes, number};
 
 /// Of one agent on one master, in percent of a core.
 const MOST_ADDED_PERCENT: f64 = 0.02;
@@ -47,11 +47,6 @@ pub(super) fn check(probes: &Probes) -> Vec<Bar> {
 fn of_all(fleet: &Fleet) -> Option<f64> {
     let is_whole = fleet.turned_away == 0 && fleet.answers.lost == 0;
     is_whole.then(|| fleet.steady.server_percent())
-}
-
-/// Of bytes.
-pub(super) fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::bars::mebibytes;
 use super::{Answers, Fleet, Probes, Single, Watched};
+use crate::report::mebibytes;
 
 /// An agent's questions to one master in a second, at default settings: 3 PINGs and a GET in two seconds.
 const PINGS: f64 = 1.5;

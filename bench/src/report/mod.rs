@@ -82,6 +82,12 @@ impl Results {
     }
 }
 
+/// Bytes in MiB.
+#[must_use]
+pub fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 /// With three digits that count, and thousands apart.
 #[must_use]
 pub fn number(value: f64) -> String {
