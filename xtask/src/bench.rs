@@ -25,7 +25,7 @@ use crate::{
 /// Measure lbctl beside HAProxy, nginx, nftables and IPVS, and write the report docs/benchmarks.
 ///
 /// Everything is measured in network namespaces, which are removed at the end; IPVS in a virtual machine. Needs root, a
-/// quiet machine and about half an hour.
+/// quiet machine and about an hour and a half.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
