@@ -19,6 +19,9 @@ pub struct State {
     pub version: u32,
     /// Only services and backends about which there is something to say.
     pub services: BTreeMap<ServiceName, BTreeMap<SocketAddr, BackendState>>,
+    /// Apiservers that the cluster listed, and when it did so last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub listed: BTreeMap<ServiceName, BTreeMap<SocketAddr, Timestamp>>,
 }
 
 /// What is kept of one backend.
@@ -50,7 +53,7 @@ pub struct RuntimeChange {
 
 impl Default for State {
     fn default() -> Self {
-        Self { version: STATE_VERSION, services: BTreeMap::new() }
+        Self { version: STATE_VERSION, services: BTreeMap::new(), listed: BTreeMap::new() }
     }
 }
 

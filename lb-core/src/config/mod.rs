@@ -80,6 +80,8 @@ pub struct ServiceConfig {
     pub prefer: Prefer,
     /// 1 to [`crate::model::MAX_BACKENDS`] backends, of the VIP's family, none equal to a VIP, none twice.
     pub backends: Vec<BackendConfig>,
+    /// The cluster's own list of apiservers, which adds to the backends; `None`: it is not followed.
+    pub discovery: Option<KubernetesDiscovery>,
     /// How long the weight of a backend grows that is back; `None`: it has all of it at once.
     pub slow_start: Option<Duration>,
     /// How many connections a minute are ended on this node, so that a backend that is back gets its share of the
@@ -92,6 +94,16 @@ pub struct ServiceConfig {
     pub on_down: OnDown,
     /// Who serves when none is up.
     pub on_all_down: OnAllDown,
+}
+
+/// Where the cluster's own list of apiservers comes from: the apiservers that are up, asked as whom a kubeconfig says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesDiscovery {
+    /// The kubeconfig, absolute. The address in it is not dialled.
+    pub kubeconfig: PathBuf,
+    /// From one look at the whole list to the next. Where watching is allowed, a watch tells of changes between them.
+    /// Never zero.
+    pub interval: Duration,
 }
 
 /// One backend.

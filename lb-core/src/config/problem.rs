@@ -92,9 +92,6 @@ pub enum Problem {
     /// IPv4 and IPv6 in one service.
     #[error("{backend} is not of the family of the VIP {vip}")]
     MixedFamilies { backend: String, vip: String },
-    /// Following the cluster's list.
-    #[error("discovery is not available in this version")]
-    Discovery,
 
     /// A bad duration.
     #[error(transparent)]
@@ -178,7 +175,6 @@ impl Problem {
             }
             Self::Address(error) => return error.hint(),
             Self::MixedFamilies { .. } => "make one service for IPv4 and one for IPv6".to_owned(),
-            Self::Discovery => "list the backends, or remove the section".to_owned(),
             Self::Duration(error) => error.hint(),
             Self::ZeroDuration { off: true } => "write off to switch it off".to_owned(),
             Self::TimeoutAboveInterval { .. } => {

@@ -76,16 +76,15 @@ pub(super) struct RawRebalance {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub(super) struct RawDiscovery {
-    #[serde(rename = "kubernetes")]
-    _kubernetes: Option<RawKubernetes>,
+    pub(super) kubernetes: Option<RawKubernetes>,
 }
 
 /// `discovery.kubernetes:`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub(super) struct RawKubernetes {
-    #[serde(rename = "kubeconfig")]
-    _kubeconfig: Option<String>,
+    pub(super) kubeconfig: Option<String>,
+    pub(super) interval: Option<String>,
 }
 
 /// `health:`

@@ -99,6 +99,7 @@ impl Controller {
             accepts_tcp: machine.accepts_tcp(),
             trusted: machine.trusted(),
             local: self.is_local(key.address),
+            unlisted: member.unlisted,
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     desired::DesiredState,
     hosts::Entry,
-    model::BackendKey,
+    model::{BackendKey, ServiceName},
     operator::{OperatorError, OperatorRequest},
     probe::{Failure, ProbeOutcome, ProbeTarget, Silence},
     state::State,
@@ -110,6 +110,13 @@ pub enum Event {
         request: OperatorRequest,
         /// Comes back with [`Effect::Answer`].
         ticket: u64,
+    },
+    /// An apiserver that is up has told the cluster's list of apiservers.
+    Listed {
+        /// Whose backends they are.
+        service: ServiceName,
+        /// The list.
+        addresses: BTreeSet<SocketAddr>,
     },
     /// The node's own addresses.
     Addresses(BTreeSet<IpAddr>),

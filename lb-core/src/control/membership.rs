@@ -1,12 +1,15 @@
-//! Who belongs to a service: what the config says, changed by what an operator did since.
+//! Who belongs to a service: what the config says, changed by what an operator did since, and what the cluster lists.
 
-use std::net::SocketAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     config::{Config, ServiceConfig},
-    model::{Admin, BackendKey, Source},
+    model::{Admin, BackendKey, MAX_BACKENDS, ServiceName, Source},
     state::{BackendState, RuntimeChange, State},
 };
 
@@ -23,17 +26,74 @@ pub struct Member {
     pub admin: Admin,
     /// When the connections of a draining backend are ended.
     pub drain_until: Option<Timestamp>,
+    /// The cluster has a list of its apiservers, and it is not in it.
+    pub unlisted: bool,
 }
+
+/// What the cluster's own list says now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The list, since an apiserver that is up has told it; before that nobody is known not to be in it.
+    pub told: Option<BTreeSet<SocketAddr>>,
+    /// Nobody is up: whoever was listed lately may be back before the list can be read again.
+    pub stranded: bool,
+}
+
+/// So long an apiserver that is not listed any more is tried when nobody else is up.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
 impl Member {
     fn new(address: SocketAddr, weight: u16, source: Source, kept: BackendState) -> Self {
         let drain_until = kept.drain_until.filter(|_| kept.admin == Admin::Draining);
-        Self { address, weight, source, admin: kept.admin, drain_until }
+        Self { address, weight, source, admin: kept.admin, drain_until, unlisted: false }
     }
 }
 
-/// The members of a service, in the order of the config, then those added at run time.
-pub fn members(service: &ServiceConfig, state: &State) -> Vec<Member> {
+/// The members of a service, in the order of the config, then those added at run time, then those that the cluster lists.
+///
+/// Those of the config stay, whatever the list says: a list can be wrong, and they are the way back then. Of the others
+/// those stay that are listed, or until the first list those that were.
+pub fn members(service: &ServiceConfig, state: &State, listing: &Listing) -> Vec<Member> {
+    let mut members = named(service, state);
+    let known: BTreeSet<_> = members.iter().map(|member| member.address).collect();
+    let removed = |address| {
+        let key = BackendKey { service: service.name.clone(), address };
+        matches!(state.get(&key).runtime, Some(RuntimeChange { weight: None, .. }))
+    };
+    let remembered = state.listed.get(&service.name).into_iter().flat_map(BTreeMap::keys).copied();
+    let wanted = |address: &SocketAddr| match &listing.told {
+        Some(told) => told.contains(address) || listing.stranded,
+        None => true,
+    };
+    let found = remembered.filter(|address| service.discovery.is_some() && wanted(address));
+    for address in found.filter(|address| !known.contains(address) && !removed(*address)) {
+        let key = BackendKey { service: service.name.clone(), address };
+        members.push(Member::new(address, 1, Source::Discovery, state.get(&key)));
+    }
+    if let Some(told) = &listing.told {
+        for member in members.iter_mut().filter(|member| member.source != Source::Runtime) {
+            member.unlisted = !told.contains(&member.address);
+        }
+    }
+    members.truncate(MAX_BACKENDS);
+    members
+}
+
+/// Puts down a list: who is in it, and when; and forgets who was in none for long.
+pub fn note(state: &mut State, service: &ServiceName, listed: &BTreeSet<SocketAddr>, now: Timestamp) {
+    let known = state.listed.entry(service.clone()).or_default();
+    known.extend(listed.iter().map(|address| (*address, now)));
+    known.retain(|_, last| now.duration_since(*last) < REMEMBERED);
+    while known.len() > MAX_BACKENDS {
+        let Some(oldest) = known.iter().min_by_key(|(_, last)| **last).map(|(address, _)| *address) else {
+            break;
+        };
+        known.remove(&oldest);
+    }
+}
+
+/// Whom the config and the operator name.
+fn named(service: &ServiceConfig, state: &State) -> Vec<Member> {
     let kept = |address| state.get(&BackendKey { service: service.name.clone(), address });
     let configured = service.backends.iter().filter_map(|backend| {
         let kept = kept(backend.address);
@@ -66,11 +126,15 @@ pub fn configured_weight(service: &ServiceConfig, address: SocketAddr) -> Option
 pub fn prune(config: &Config, state: &State) -> State {
     let mut pruned = State::default();
     for service in &config.services {
+        if let Some(listed) = state.listed.get(&service.name).filter(|_| service.discovery.is_some()) {
+            pruned.listed.insert(service.name.clone(), listed.clone());
+        }
         for (address, kept) in state.services.get(&service.name).into_iter().flatten() {
             let configured = configured_weight(service, *address);
             let mut kept = *kept;
             kept.runtime = kept.runtime.filter(|change| change.config == configured);
-            if configured.is_some() || kept.runtime.is_some() {
+            let listed = pruned.listed.get(&service.name).is_some_and(|listed| listed.contains_key(address));
+            if configured.is_some() || kept.runtime.is_some() || listed {
                 pruned.set(&BackendKey { service: service.name.clone(), address: *address }, kept);
             }
         }
@@ -103,7 +167,7 @@ mod tests {
     }
 
     fn named(config: &Config, state: &State) -> Vec<(String, u16, Source)> {
-        let members = members(&config.services[0], state);
+        let members = members(&config.services[0], state, &Listing::default());
         members.iter().map(|m| (m.address.to_string(), m.weight, m.source)).collect()
     }
 

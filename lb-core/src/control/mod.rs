@@ -2,6 +2,7 @@
 //! on the backends and the operator's intent.
 
 mod decide;
+mod discover;
 mod event;
 pub mod membership;
 mod operate;
@@ -20,7 +21,11 @@ use std::{
 
 pub use event::{Effect, Event, Eviction, Now, Pair, Signal, Which};
 
-use self::{membership::Member, rebalance::Rebalance, track::Drain};
+use self::{
+    membership::{Listing, Member},
+    rebalance::Rebalance,
+    track::Drain,
+};
 use crate::{
     config::{Config, ServiceConfig},
     desired::{DesiredState, Ramp, Standing},
@@ -53,6 +58,8 @@ pub struct Controller {
     transitions: VecDeque<TransitionView>,
     attempts: u64,
     rebalances: BTreeMap<ServiceName, Rebalance>,
+    listings: BTreeMap<ServiceName, Listing>,
+    ignored: BTreeMap<ServiceName, String>,
     node: String,
     random: fastrand::Rng,
     /// See [`Machine::with_first_wait`].
@@ -97,6 +104,8 @@ impl Controller {
             transitions: VecDeque::new(),
             attempts: 0,
             rebalances: BTreeMap::new(),
+            listings: BTreeMap::new(),
+            ignored: BTreeMap::new(),
             node: String::new(),
             first_wait: random.f64(),
             random,
@@ -138,6 +147,7 @@ impl Controller {
                 let result = Box::new(self.operate(now, &request, &mut effects));
                 effects.push(Effect::Answer { ticket, result });
             }
+            Event::Listed { service, addresses } => self.listed(now, &service, &addresses, &mut effects),
             Event::Addresses(addresses) => self.addresses = addresses,
             Event::Counted(active) => {
                 self.forget_those_who_left(&active, &mut effects);
@@ -145,6 +155,7 @@ impl Controller {
             }
         }
         self.expire(now, &mut effects);
+        self.notice_stranded(now, &mut effects);
         self.probe_due(now, &mut effects);
         self.decide(now, &mut effects);
         effects
@@ -178,6 +189,11 @@ impl Controller {
 
     fn reload(&mut self, now: Now, config: Arc<Config>, effects: &mut Vec<Effect>) {
         self.config = config;
+        let follows = |name: &ServiceName| {
+            self.config.services.iter().any(|service| service.name == *name && service.discovery.is_some())
+        };
+        self.listings.retain(|name, _| follows(name));
+        self.ignored.retain(|name, _| follows(name));
         self.state = membership::prune(&self.config, &self.state);
         self.track_members(now, &Adopted::default(), effects);
         effects.push(Effect::Hosts(self.config.hosts_entries()));

@@ -45,7 +45,9 @@ impl Controller {
             }
             OperatorRequest::Remove { .. } => {
                 self.known(&key)?;
-                kept = crate::state::BackendState { runtime: runtime(None, config), ..Default::default() };
+                let comes_back = config.is_some() || self.is_listed(&key);
+                let runtime = comes_back.then_some(RuntimeChange { weight: None, config });
+                kept = crate::state::BackendState { runtime, ..Default::default() };
             }
         }
         self.state.set(&key, kept);

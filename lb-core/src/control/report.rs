@@ -17,7 +17,7 @@ impl Controller {
             hostname: service.hostname.clone(),
             dataplane,
             policy: service.policy,
-            backends: membership::members(service, &self.state)
+            backends: membership::members(service, &self.state, &self.listing(service))
                 .into_iter()
                 .filter_map(|member| {
                     let key = BackendKey { service: service.name.clone(), address: member.address };
@@ -76,9 +76,9 @@ fn reason(tracked: &Tracked) -> Option<String> {
         Standing::Serving(ServingWhy::Up | ServingWhy::Local) => {
             tracked.ramp.map(|ramp| format!("slow start: {}/{STEPS} of its weight", ramp.step))
         }
-        Standing::Serving(ServingWhy::Adopted | ServingWhy::NoneUp | ServingWhy::AllDown(_)) => {
-            Some(tracked.standing.to_string())
-        }
+        Standing::Serving(
+            ServingWhy::Adopted | ServingWhy::NoneUp | ServingWhy::NoneListed | ServingWhy::AllDown(_),
+        ) => Some(tracked.standing.to_string()),
         Standing::Out(OutWhy::Down(_) | OutWhy::NeverUp(_)) if said.is_some() => None,
         Standing::Out(OutWhy::Draining) => Some(match (until, tracked.drain) {
             (Some(until), Drain::Until(_)) => format!("{}, connections end at {until:.0}", tracked.standing),

@@ -21,7 +21,7 @@ impl Controller {
         let config = self.config.clone();
         let mut present = BTreeSet::new();
         for service in &config.services {
-            for member in membership::members(service, &self.state) {
+            for member in membership::members(service, &self.state, &self.listing(service)) {
                 let key = BackendKey { service: service.name.clone(), address: member.address };
                 present.insert(key.clone());
                 self.track(now, service, key, member, adopted, effects);
@@ -99,6 +99,7 @@ impl Controller {
                     source,
                     admin: Admin::Draining,
                     drain_until: None,
+                    unlisted: false,
                 };
                 self.track(now, service, key, member, adopted, effects);
             }

@@ -29,6 +29,8 @@ pub struct Candidate {
     pub trusted: bool,
     /// Whether the address is one of this node's own.
     pub local: bool,
+    /// The cluster has a list of its apiservers, and it is not in it.
+    pub unlisted: bool,
 }
 
 /// Whether a backend takes new connections, and why.
@@ -51,6 +53,8 @@ pub enum ServingWhy {
     Adopted,
     /// It is suspect, and nobody is better.
     NoneUp,
+    /// It is up, and nobody whom the cluster lists is.
+    NoneListed,
     /// It is down like all the others, and `onAllDown` keeps it.
     AllDown(OnAllDown),
 }
@@ -66,6 +70,8 @@ pub enum OutWhy {
     ZeroWeight,
     /// This node's own backend goes first.
     LocalFirst,
+    /// The cluster does not list it.
+    Unlisted,
     /// It was never seen up, and is not now.
     NeverUp(Health),
     /// Others are better, or `onAllDown` does not keep it.
@@ -81,6 +87,8 @@ enum Tier {
     Up,
     /// Silent for a moment. That is not down, so it comes before any `onAllDown`.
     Suspect,
+    /// Up, but not in the cluster's list: the list may be wrong.
+    Unlisted,
     /// Answers, but is not ready.
     NotReady,
     /// Accepts connections, though it fails its probes.
@@ -121,6 +129,7 @@ impl Candidate {
         }
         if self.is_first_choice() {
             return Some(match prefer {
+                _ if self.unlisted => Tier::Unlisted,
                 Prefer::Local if self.local => Tier::Local,
                 Prefer::Local | Prefer::None => Tier::Up,
             });
@@ -143,6 +152,7 @@ impl Candidate {
     fn why_serving(&self, tier: Tier, on_all_down: OnAllDown) -> ServingWhy {
         match tier {
             Tier::Local | Tier::Up if self.health == Health::Unknown => ServingWhy::Adopted,
+            Tier::Unlisted => ServingWhy::NoneListed,
             Tier::Local => ServingWhy::Local,
             Tier::Up => ServingWhy::Up,
             Tier::Suspect => ServingWhy::NoneUp,
@@ -155,6 +165,7 @@ impl Candidate {
             Admin::Draining => OutWhy::Draining,
             Admin::Disabled => OutWhy::Disabled,
             Admin::Active if self.weight == 0 => OutWhy::ZeroWeight,
+            Admin::Active if self.is_first_choice() && self.unlisted => OutWhy::Unlisted,
             Admin::Active if self.is_first_choice() => OutWhy::LocalFirst,
             Admin::Active if !self.is_established() => OutWhy::NeverUp(self.health),
             Admin::Active => OutWhy::Down(self.health),
@@ -168,7 +179,8 @@ impl Candidate {
 /// 1. this node's own, up, with `prefer: local`;
 /// 2. those that are up, and those taken over from a running kernel state until their first verdict;
 /// 3. the suspect ones: all are slow, so none is evicted;
-/// 4. by `onAllDown`: `auto`: those that answer "not ready", else those that still accept TCP with a certificate
+/// 4. those that are up but that the cluster does not list;
+/// 5. by `onAllDown`: `auto`: those that answer "not ready", else those that still accept TCP with a certificate
 ///    that we trust, never one that was never up; `all`: all of them; `refuse`: nobody.
 pub fn serving(candidates: &[Candidate], prefer: Prefer, on_all_down: OnAllDown) -> Vec<Standing> {
     let tier = |candidate: &Candidate| candidate.tier(prefer, on_all_down);
@@ -209,6 +221,7 @@ impl fmt::Display for ServingWhy {
             Self::Local => f.write_str("up, local backend goes first"),
             Self::Adopted => f.write_str("kept: taken over, no verdict yet"),
             Self::NoneUp => f.write_str("kept: suspect, but no backend is up"),
+            Self::NoneListed => f.write_str("kept: not in the cluster's list, but nobody there is up"),
             Self::AllDown(rule) => write!(f, "kept: all backends are down (onAllDown: {rule})"),
         }
     }
@@ -221,6 +234,7 @@ impl fmt::Display for OutWhy {
             Self::Disabled => f.write_str("disabled by operator"),
             Self::ZeroWeight => f.write_str("weight 0"),
             Self::LocalFirst => f.write_str("local backend goes first"),
+            Self::Unlisted => f.write_str("not in the cluster's list of apiservers"),
             Self::NeverUp(health) => write!(f, "{health}, never seen up"),
             Self::Down(health) => health.fmt(f),
         }

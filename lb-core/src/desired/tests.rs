@@ -27,6 +27,7 @@ fn seasoned(health: Health) -> Candidate {
         accepts_tcp: matches!(health, Health::Up | Health::NotReady),
         trusted: true,
         local: false,
+        unlisted: false,
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::{
     AgentError, Ended,
     answers::Answers,
+    followers::Followers,
     keepers::Kept,
     once::Progress,
     probers::Probers,
@@ -33,6 +34,7 @@ use crate::{
     admin::{OperatorCall, Snapshot},
     cli::source::ConfigSource,
     dataplane::socket::BpfLog,
+    discovery::News,
     os::{alarm::Alarm, lock::AgentLock, supervisor},
     probe::{ProbeEvent, ProbeRequest},
 };
@@ -69,6 +71,8 @@ pub(super) struct Inputs {
     pub(super) signal_tx: mpsc::Sender<(Pair, Signal)>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) operators: mpsc::Receiver<OperatorCall>,
+    /// What the cluster lists.
+    pub(super) listed: mpsc::Receiver<News>,
     /// Keeps `operators` open where no server does.
     pub(super) _operator_tx: mpsc::Sender<OperatorCall>,
     pub(super) addresses: mpsc::Receiver<BTreeSet<IpAddr>>,
@@ -83,6 +87,7 @@ pub(super) struct Inputs {
 /// Where effects go.
 pub(super) struct Outputs {
     pub(super) probers: Probers,
+    pub(super) followers: Followers,
     pub(super) reconciler: Reconciler,
     pub(super) hosts: watch::Sender<Option<Vec<Entry>>>,
     pub(super) look_at_hosts: mpsc::Sender<()>,
@@ -96,6 +101,7 @@ enum Wake {
     Event(Event),
     Report(Report),
     Operator(OperatorCall),
+    Listed(News),
     Reload { forced: bool },
     Opened(Asked),
     Kept,
@@ -119,6 +125,7 @@ impl Agent {
                 Wake::Event(event) => self.handle(event),
                 Wake::Report(report) => self.take_report(report),
                 Wake::Operator(call) => self.operate(call),
+                Wake::Listed(news) => self.take_news(news),
                 Wake::Reload { forced } => self.reload(forced),
                 Wake::Opened(asked) => self.take_opened(asked),
                 Wake::Kept => self.note_kept(),
@@ -155,6 +162,7 @@ impl Agent {
             Some((pair, signal)) = inputs.kernel_signals.recv() => Wake::Event(Event::Signalled { pair, signal }),
             Some(report) = inputs.reports.recv() => Wake::Report(report),
             Some(call) = inputs.operators.recv() => Wake::Operator(call),
+            Some(news) = inputs.listed.recv() => Wake::Listed(news),
             _ = signals.hangup.recv() => Wake::Reload { forced: true },
             Some(()) = inputs.config_changed.recv() => Wake::Reload { forced: false },
             asked = moving.opened() => Wake::Opened(asked),
@@ -238,13 +246,25 @@ impl Agent {
         self.answers.give(self.published.reported);
     }
 
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Listed { service, addresses } => {
+                self.outputs.followers.listed(&service);
+                self.handle(Event::Listed { service, addresses });
+            }
+            News::Failed { service, why } => self.outputs.followers.failed(&service, &why),
+        }
+    }
+
     fn note_kept(&mut self) {
         self.published.hosts = self.inputs.hosts_kept.borrow_and_update().clone();
         self.published.state = self.inputs.state_kept.borrow_and_update().clone();
     }
 
     fn publish(&mut self) {
-        let complaints = self.outputs.probers.complaints().cloned().collect();
+        self.outputs.followers.tell(&self.controller);
+        let complaints = self.outputs.probers.complaints().chain(self.outputs.followers.complaints());
+        let complaints = complaints.chain(self.controller.ignored()).cloned().collect();
         let snapshot = self.published.snapshot(&self.controller, &self.config, Self::now(), complaints);
         self.outputs.snapshots.send_replace(snapshot);
     }

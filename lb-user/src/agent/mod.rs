@@ -5,6 +5,7 @@
 
 mod answers;
 mod event_loop;
+mod followers;
 mod keepers;
 mod once;
 mod plan;

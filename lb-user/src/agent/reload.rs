@@ -172,6 +172,7 @@ impl Agent {
         self.published.reloaded(&self.config, &config, Timestamp::now());
         tracing::info!("the configuration has changed; the new one is in force");
         self.config = Arc::new(config);
+        self.outputs.followers.keep(&self.config);
         self.handle(Event::Reloaded(self.config.clone()));
     }
 }

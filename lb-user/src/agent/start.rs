@@ -18,6 +18,7 @@ use super::{
     answers::Answers,
     chain,
     event_loop::{Agent, Inputs, Outputs},
+    followers::Followers,
     keepers,
     once::Progress,
     planes::Planes,
@@ -82,21 +83,26 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let (snapshots, snapshot) = watch::channel(first);
     let (transitions, _) = broadcast::channel(QUEUE);
     let (operator_tx, operators) = mpsc::channel(QUEUE);
+    let (list_tx, listed) = mpsc::channel(QUEUE);
+    let mut followers = Followers::new(list_tx);
     let once = options.once;
     if once.is_none() {
         let refresh = refresh_counters(config.clone());
         let agent = admin::Agent::new(snapshot, operator_tx.clone(), transitions.clone(), refresh);
         serve(&config, agent).await?;
+        followers.keep(&config);
     }
     let reconciler = Reconciler::start(Planes::new(plane, leftovers), report_tx)
         .map_err(AgentError::system("start a thread"))?;
-    let (outputs, hosts_kept, state_kept) = keep(&config, reconciler, snapshots, transitions, probe_tx);
+    let (outputs, hosts_kept, state_kept) =
+        keep(&config, reconciler, snapshots, transitions, probe_tx, followers);
     let inputs = Inputs {
         probes,
         kernel_signals,
         signal_tx,
         reports,
         operators,
+        listed,
         _operator_tx: operator_tx,
         addresses: watch_addresses(),
         config_changed: watch_config(&options),
@@ -188,6 +194,7 @@ fn keep(
     snapshots: watch::Sender<Snapshot>,
     transitions: broadcast::Sender<lb_core::view::TransitionView>,
     probes: mpsc::Sender<crate::probe::ProbeEvent>,
+    followers: Followers,
 ) -> (Outputs, KeptReceiver, KeptReceiver) {
     let (hosts, hosts_wanted) = watch::channel(None);
     let (state, state_wanted) = watch::channel(None);
@@ -200,6 +207,7 @@ fn keep(
     tokio::spawn(keepers::keep_state(StateFile::new(&config.state_dir), state_wanted, state_tx));
     let outputs = Outputs {
         probers: Probers::new(probes),
+        followers,
         reconciler,
         hosts,
         look_at_hosts: look_again,

@@ -13,9 +13,9 @@ use lb_core::{
     probe::{Ca, ServerName as Wanted, TlsCheck},
 };
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
-        Resumption,
+        Resumption, WantsClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
@@ -151,9 +151,13 @@ fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let text = read_bounded(path)?;
+    roots_of(&read_bounded(path)?, path)
+}
+
+/// The authorities in a text that comes from a file.
+pub(crate) fn roots_of(text: &[u8], path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
+    for certificate in CertificateDer::pem_slice_iter(text) {
         let certificate = certificate.map_err(|source| TlsError::Pem { path: path.to_owned(), source })?;
         roots.add(certificate).map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
     }
@@ -173,17 +177,22 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
-/// Without `roots`, nothing is verified.
-fn client_config(roots: Option<RootCertStore>) -> Result<ClientConfig, TlsError> {
+/// Whom a client trusts; without `roots`, nothing is verified.
+pub(crate) fn trusting(
+    roots: Option<RootCertStore>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
-    let builder = match roots {
+    Ok(match roots {
         Some(roots) => builder.with_root_certificates(roots),
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))),
-    };
-    let mut config = builder.with_no_client_auth();
+    })
+}
+
+fn client_config(roots: Option<RootCertStore>) -> Result<ClientConfig, TlsError> {
+    let mut config = trusting(roots)?.with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Connections are kept, so handshakes are rare; and each is to prove anew who the backend is: a ticket of one
     // master would be offered to the others, which have the same name.

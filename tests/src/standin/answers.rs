@@ -11,7 +11,8 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::body::{Answer, Bulk, Ticking};
+use super::body::{Answer, Bulk, Ticking, Written};
+use super::cluster::{self, ENDPOINTS, SLICES, Watching};
 use super::state::{Misbehaviour, State};
 use crate::slowness::stretched;
 
@@ -30,6 +31,7 @@ pub(super) async fn answer(
 ) -> Response<Answer> {
     let size = bulk_size(request.uri().path());
     let path = if size.is_some() { "/bulk" } else { known_path(request.uri().path()) };
+    let watches = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=1"));
     state.count(path);
     let delay = state.delay();
     // Even a sleep of no time lasts until the timer's next millisecond.
@@ -50,7 +52,12 @@ pub(super) async fn answer(
         | Misbehaviour::AcceptClose
         | Misbehaviour::Garbage
         | Misbehaviour::EndlessBody
-        | Misbehaviour::Goaway => size.map_or_else(|| proper(&state, peer, path), bulk),
+        | Misbehaviour::Goaway => match (path, size) {
+            (_, Some(size)) => bulk(size),
+            (ENDPOINTS, None) => json_answer(&state.cluster().borrow().endpoints()),
+            (SLICES, None) => slices(&state, watches),
+            (path, None) => proper(&state, peer, path),
+        },
     };
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert(SERVED_BY, name);
@@ -70,7 +77,7 @@ pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response<Answ
 
 /// The path as counted: unknown ones share one counter, so that a caller cannot grow the map.
 fn known_path(path: &str) -> &'static str {
-    ["/readyz", "/livez", "/healthz", "/version", "/whoami", "/watch", "/connections"]
+    ["/readyz", "/livez", "/healthz", "/version", "/whoami", "/watch", "/connections", ENDPOINTS, SLICES]
         .into_iter()
         .find(|known| *known == path)
         .unwrap_or("other")
@@ -88,13 +95,24 @@ fn proper(state: &Arc<State>, peer: SocketAddr, path: &str) -> Response<Answer> 
     }
 }
 
+fn slices(state: &Arc<State>, watches: bool) -> Response<Answer> {
+    let cluster = state.cluster().borrow().clone();
+    match (cluster.watching(), watches) {
+        (Watching::Forbidden, _) => failure(StatusCode::FORBIDDEN, "Forbidden"),
+        (_, true) => {
+            Response::new(Either::Right(Either::Right(Either::Right(Written(cluster::watch(state))))))
+        }
+        (_, false) => json_answer(&cluster.slices()),
+    }
+}
+
 /// Of `/bulk/MEBIBYTES`.
 fn bulk_size(path: &str) -> Option<u32> {
     path.strip_prefix("/bulk/")?.parse().ok()
 }
 
 fn bulk(mebibytes: u32) -> Response<Answer> {
-    Response::new(Either::Right(Either::Right(Bulk::new(mebibytes))))
+    Response::new(Either::Right(Either::Right(Either::Left(Bulk::new(mebibytes)))))
 }
 
 fn readyz(status: StatusCode) -> Response<Answer> {

@@ -1,4 +1,5 @@
-//! Response bodies: one that is whole, one that goes on until the process is asked to end, and one of a given size.
+//! Response bodies: one that is whole, one that goes on until the process is asked to end, one of a given size, and one that
+//! somebody else writes.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,12 +9,28 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::state::State;
 
 /// The body of every answer.
-pub(super) type Answer = Either<Full<Bytes>, Either<Ticking, Bulk>>;
+pub(super) type Answer = Either<Full<Bytes>, Either<Ticking, Either<Bulk, Written>>>;
+
+/// What comes out of a channel.
+pub(super) struct Written(pub(super) mpsc::Receiver<Bytes>);
+
+impl Body for Written {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
 
 /// Sends a piece at every tick, without end; a graceful stop ends it, as a real apiserver ends its watches.
 pub(super) struct Ticking {

@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 
 use super::answers::{stats, text};
 use super::body::Answer;
+use super::cluster::Watching;
 use super::state::{Misbehaviour, State};
 
 /// Binds the control socket; a socket left over by a killed predecessor is replaced.
@@ -65,6 +66,15 @@ fn apply(state: &State, path: &str) -> Option<()> {
         ("readyz", "resume") => state.pause_readyz(false),
         ("readyz", status) => state.set_readyz_status(StatusCode::from_bytes(status.as_bytes()).ok()?),
         ("delay", ms) => state.set_delay_ms(ms.parse().ok()?),
+        ("cluster", list) => {
+            let mut listed = None;
+            state.cluster().send_modify(|cluster| listed = cluster.list(list));
+            listed?;
+        }
+        ("watch", name) => {
+            let watching = Watching::from_str(name, false).ok()?;
+            state.cluster().send_modify(|cluster| cluster.watch_as(watching));
+        }
         ("misbehave", name) => state.set_misbehaviour(Misbehaviour::from_str(name, false).ok()?),
         _ => return None,
     }

@@ -9,6 +9,8 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::cluster::Cluster;
+
 /// A way in which a backend can be broken without being dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Misbehaviour {
@@ -41,6 +43,7 @@ pub(super) struct State {
     accepted: AtomicU64,
     open: watch::Sender<u64>,
     requests: Mutex<BTreeMap<&'static str, u64>>,
+    cluster: watch::Sender<Cluster>,
 }
 
 impl State {
@@ -55,6 +58,7 @@ impl State {
             accepted: AtomicU64::new(0),
             open: watch::Sender::new(0),
             requests: Mutex::new(BTreeMap::new()),
+            cluster: watch::Sender::new(Cluster::default()),
         }
     }
 
@@ -80,6 +84,11 @@ impl State {
 
     pub(super) fn set_delay_ms(&self, ms: u64) {
         self.delay_ms.store(ms, Relaxed);
+    }
+
+    /// What it lists of its kind.
+    pub(super) fn cluster(&self) -> &watch::Sender<Cluster> {
+        &self.cluster
     }
 
     pub(super) fn pause_readyz(&self, paused: bool) {

@@ -2,7 +2,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::*;
 use crate::{
-    config::{BackendConfig, HostsConfig, ServiceConfig},
+    config::{BackendConfig, HostsConfig, KubernetesDiscovery, ServiceConfig},
     model::{DataplaneKind, OnAllDown, OnDown, Policy, Prefer, Scope},
     probe::{Ca, CheckKind, HealthCheck, HttpCheck, ServerName, TlsCheck},
 };
@@ -82,6 +82,7 @@ fn example_config() -> Config {
                 heartbeat: Some(Duration::from_millis(500)),
                 dead_after: Duration::from_secs(4),
             },
+            discovery: None,
             slow_start: None,
             rebalance: None,
             on_down: OnDown::Reset,
@@ -109,11 +110,19 @@ fn what_is_not_written_is_as_in_the_example() {
 }
 
 #[test]
-fn discovery_is_the_one_thing_of_the_example_that_is_refused() {
+fn discovery_takes_the_kubelets_kubeconfig_and_looks_every_30_seconds_unless_told_otherwise() {
+    let mut wanted = example_config();
+    let kubelets = "/etc/kubernetes/kubelet.conf".into();
+    wanted.services[0].discovery =
+        Some(KubernetesDiscovery { kubeconfig: kubelets, interval: Duration::from_secs(30) });
+    assert_eq!(load_text(&EXAMPLE.replace("DISCOVERY", DISCOVERY)).unwrap(), wanted);
     assert_eq!(
-        complaints(&EXAMPLE.replace("DISCOVERY", DISCOVERY)),
-        "lb.yaml:23:7: services[0].discovery: discovery is not available in this version \
-         (hint: list the backends, or remove the section)"
+        load_text(&format!("{LEAST}  discovery: {{kubernetes: {{}}}}\n")).unwrap().services[0].discovery,
+        wanted.services[0].discovery
+    );
+    assert!(
+        complaints(&format!("{LEAST}  discovery: {{kubernetes: {{kubeconfig: a, interval: 0s}}}}\n"))
+            .contains("absolute")
     );
 }
 

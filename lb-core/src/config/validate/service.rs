@@ -1,17 +1,23 @@
-use std::{collections::HashMap, hash::Hash, net::SocketAddr, num::NonZeroU32};
+use std::{collections::HashMap, hash::Hash, net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use super::{FieldPath, Problem, Report, health, scalar};
+use super::{FieldPath, Problem, Report, health, paths, scalar};
 use crate::{
     config::{
-        BackendConfig, ServiceConfig,
+        BackendConfig, KubernetesDiscovery, ServiceConfig,
         address::host_address,
-        raw::{Number, RawBackend, RawRebalance, RawService},
+        raw::{Number, RawBackend, RawKubernetes, RawRebalance, RawService},
     },
     model::{Hostname, MAX_BACKENDS, MAX_SERVICES, OnAllDown, OnDown, Policy, Prefer, ServiceName},
 };
 
 /// More a minute than this is no pace.
 const MAX_PER_MINUTE: u32 = 600;
+
+/// Where kubeadm writes the kubelet's kubeconfig.
+const KUBELETS_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+
+/// 5,000 nodes ask three masters 56 times a second each.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is right of a service, each part on its own.
 struct Parts {
@@ -67,9 +73,6 @@ fn read_parts(raw: &RawService, path: FieldPath, report: &mut Report<'_>) -> Par
         Some(text) => report.ok(&path.key("hostname"), hostname(text)).map(Some),
         None => Some(None),
     };
-    if raw.discovery.is_some() {
-        report.add(&path.key("discovery"), Problem::Discovery);
-    }
     let backends = read_backends(raw.backends.as_deref().unwrap_or_default(), &path.key("backends"), report);
     Parts { path, name, vip, hostname, backends }
 }
@@ -100,6 +103,10 @@ fn read_rest(raw: &RawService, parts: Parts, report: &mut Report<'_>) -> Option<
         Some(raw) => read_rebalance(raw, &path.key("rebalance"), report),
         None => Some(None),
     };
+    let discovery = match raw.discovery.as_ref().and_then(|discovery| discovery.kubernetes.as_ref()) {
+        Some(raw) => read_kubernetes(raw, &path.key("discovery").key("kubernetes"), report).map(Some),
+        None => Some(None),
+    };
     let raw_health = raw.health.clone().unwrap_or_default();
     let health = health::check(&raw_health, &raw.dead_after, path, report);
     let backends = parts.backends.into_iter().map(|(_, backend)| backend).collect::<Option<Vec<_>>>();
@@ -110,6 +117,7 @@ fn read_rest(raw: &RawService, parts: Parts, report: &mut Report<'_>) -> Option<
         policy: policy?,
         prefer: prefer?,
         backends: backends.filter(|backends| !backends.is_empty())?,
+        discovery: discovery?,
         slow_start: slow_start?,
         rebalance: rebalance?,
         health: health?,
@@ -166,6 +174,19 @@ fn read_rebalance(
 ) -> Option<Option<NonZeroU32>> {
     let per_minute = scalar::number(raw.per_minute, (0, MAX_PER_MINUTE), 0, &path.key("perMinute"), report);
     per_minute.map(NonZeroU32::new)
+}
+
+fn read_kubernetes(
+    raw: &RawKubernetes,
+    path: &FieldPath,
+    report: &mut Report<'_>,
+) -> Option<KubernetesDiscovery> {
+    let kubeconfig = paths::absolute(&raw.kubeconfig, KUBELETS_KUBECONFIG, &path.key("kubeconfig"), report);
+    let interval = match &raw.interval {
+        Some(text) => scalar::duration(text, &path.key("interval"), report),
+        None => Some(DISCOVERY_INTERVAL),
+    };
+    Some(KubernetesDiscovery { kubeconfig: kubeconfig?, interval: interval? })
 }
 
 fn read_weight(raw: Option<Number>, path: &FieldPath, report: &mut Report<'_>) -> Option<u16> {

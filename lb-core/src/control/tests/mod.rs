@@ -1,3 +1,4 @@
+mod discover;
 mod drain;
 mod rebalance;
 mod silence;

@@ -1,0 +1,148 @@
+//! The cluster's own list of its apiservers: as Endpoints, as EndpointSlices, and watched.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::state::State;
+
+/// Where it is found.
+pub(super) const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
+/// The same, newer.
+pub(super) const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+
+/// Between two lines of a flood.
+const FLOOD: Duration = Duration::from_micros(200);
+
+/// What the stand-in lists, and how it lets itself be watched.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    version: u64,
+    listed: Vec<SocketAddr>,
+    watching: Watching,
+}
+
+/// How a watch goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Watching {
+    /// As it should.
+    Allowed,
+    /// 403, for the slices as a whole.
+    Forbidden,
+    /// It never says anything.
+    Stalled,
+    /// It says 410 Gone at once.
+    Gone,
+    /// The same over and over again.
+    Flood,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { version: 1, listed: Vec::new(), watching: Watching::Allowed }
+    }
+}
+
+impl Cluster {
+    pub(super) fn watching(&self) -> Watching {
+        self.watching
+    }
+
+    /// `none`, or addresses divided by commas. `None`: it is neither.
+    pub(super) fn list(&mut self, text: &str) -> Option<()> {
+        let addresses = text.split(',').filter(|part| *part != "none").map(SocketAddr::from_str);
+        self.listed = addresses.collect::<Result<_, _>>().ok()?;
+        self.version += 1;
+        Some(())
+    }
+
+    pub(super) fn watch_as(&mut self, watching: Watching) {
+        self.watching = watching;
+        self.version += 1;
+    }
+
+    pub(super) fn endpoints(&self) -> Value {
+        let subset = |address: &SocketAddr| json!({"addresses": [{"ip": address.ip()}], "ports": [{"name": "https", "port": address.port()}]});
+        let subsets: Vec<_> = self.listed.iter().map(subset).collect();
+        json!({"kind": "Endpoints", "apiVersion": "v1", "metadata": {"name": "kubernetes"}, "subsets": subsets})
+    }
+
+    pub(super) fn slices(&self) -> Value {
+        json!({
+            "kind": "EndpointSliceList",
+            "apiVersion": "discovery.k8s.io/v1",
+            "metadata": {"resourceVersion": self.version.to_string()},
+            "items": [self.slice()],
+        })
+    }
+
+    /// One slice has one port; all apiservers of a lab have the same.
+    fn slice(&self) -> Value {
+        let endpoint =
+            |address: &SocketAddr| json!({"addresses": [address.ip()], "conditions": {"ready": true}});
+        let endpoints: Vec<_> = self.listed.iter().map(endpoint).collect();
+        let port = self.listed.first().map_or(6443, SocketAddr::port);
+        json!({
+            "metadata": {"name": "kubernetes", "resourceVersion": self.version.to_string()},
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        })
+    }
+
+    fn line(&self) -> Bytes {
+        let event = match self.watching {
+            Watching::Gone => {
+                json!({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}})
+            }
+            Watching::Allowed | Watching::Forbidden | Watching::Stalled | Watching::Flood => {
+                json!({"type": "MODIFIED", "object": self.slice()})
+            }
+        };
+        Bytes::from(format!("{event}\n"))
+    }
+}
+
+/// The lines of a watch, as long as somebody reads them and the process is not asked to end.
+pub(super) fn watch(state: &Arc<State>) -> mpsc::Receiver<Bytes> {
+    let (lines, body) = mpsc::channel(16);
+    let (state, mut cluster) = (Arc::clone(state), state.cluster().subscribe());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = state.stopped() => {}
+            () = lines.closed() => {}
+            () = tell(&mut cluster, &lines) => {}
+        }
+    });
+    body
+}
+
+async fn tell(cluster: &mut watch::Receiver<Cluster>, lines: &mpsc::Sender<Bytes>) {
+    loop {
+        let now = cluster.borrow_and_update().clone();
+        match now.watching {
+            Watching::Gone => return drop(lines.send(now.line()).await),
+            Watching::Stalled => std::future::pending().await,
+            Watching::Flood => {
+                if lines.send(now.line()).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(FLOOD).await;
+                continue;
+            }
+            Watching::Allowed | Watching::Forbidden => {}
+        }
+        if cluster.changed().await.is_err() {
+            return;
+        }
+        let line = cluster.borrow().line();
+        if lines.send(line).await.is_err() {
+            return;
+        }
+    }
+}
