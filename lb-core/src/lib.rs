@@ -7,6 +7,7 @@
 pub mod config;
 pub mod control;
 pub mod desired;
+pub mod doctor;
 pub mod health;
 pub mod hosts;
 pub mod model;

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod agent;
 pub mod cli;
 pub mod dataplane;
+pub mod doctor;
 pub mod os;
 pub mod output;
 pub mod probe;

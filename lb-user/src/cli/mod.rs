@@ -4,6 +4,7 @@ mod backends;
 mod check;
 mod cleanup;
 mod completion;
+mod doctor;
 pub mod exit;
 mod globals;
 mod hosts;
@@ -12,6 +13,7 @@ mod logging;
 mod overrides;
 mod plan;
 mod print;
+mod progress;
 mod prove;
 mod run;
 pub mod source;
@@ -59,6 +61,7 @@ enum Command {
     Check(check::Check),
     Plan(plan::Plan),
     Hosts(hosts::Hosts),
+    Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
     Completion(completion::Completion),
     Version(version::Version),
@@ -88,6 +91,7 @@ impl Command {
             Self::Check(command) => command.run(globals),
             Self::Plan(command) => command.run(globals),
             Self::Hosts(command) => command.run(globals),
+            Self::Doctor(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Completion(command) => command.run(),
             Self::Version(command) => command.run(globals),
