@@ -64,16 +64,33 @@ fn one(code: Code, usable: &Usable, needed: bool, other: &Usable) -> Option<Find
     match usable {
         Usable::Yes(message) => Some(Finding::ok(code, message)),
         Usable::No(Lack { what, remedy }) => {
-            let severity = match other {
-                _ if needed => Severity::Fail,
-                Usable::Yes(_) => return Some(Finding::ok(code, format!("{what}; not needed here"))),
-                Usable::No(_) => Severity::Fail,
-                Usable::Unknown => Severity::Warn,
+            let severity = match (needed, other) {
+                (true, _) | (false, Usable::No(_)) => Severity::Fail,
+                (false, Usable::Unknown) => Severity::Warn,
+                (false, Usable::Yes(_)) => {
+                    return Some(Finding::ok(code, format!("{what}; not needed here")));
+                }
             };
             Some(Finding::bad(severity, code, what, remedy))
         }
-        // Why not is a gap of its own.
-        Usable::Unknown => None,
+        Usable::Unknown => unknown(code, needed, other),
+    }
+}
+
+fn unknown(code: Code, needed: bool, other: &Usable) -> Option<Finding> {
+    // Why it is not known of programs is a gap of its own.
+    if code == Code::SocketKernel {
+        return None;
+    }
+    match (needed, other) {
+        (false, Usable::Yes(_)) => {
+            Some(Finding::ok(code, "whether its modules are there cannot be seen from here; not needed here"))
+        }
+        (true, _) | (false, Usable::No(_) | Usable::Unknown) => Some(Finding::warn(
+            code,
+            "unknown: neither are all its modules loaded, nor is the kernel's directory of modules to be seen",
+            "run doctor on the host itself, or mount /lib/modules into the container",
+        )),
     }
 }
 

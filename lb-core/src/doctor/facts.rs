@@ -1,3 +1,5 @@
+mod backend;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -5,6 +7,8 @@ use std::{
 };
 
 use jiff::Timestamp;
+
+pub use backend::{AnswerFact, BackendFact, CertificateFact, Origin};
 
 use super::{Code, Finding};
 use crate::{config::Config, hosts::Status, model::DataplaneKind};
@@ -249,55 +253,6 @@ pub struct ProxyFact {
     pub proxy: String,
     /// Who is asked without it; empty where it is not set.
     pub no_proxy: String,
-}
-
-/// A backend that was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendFact {
-    /// Its address.
-    pub address: SocketAddr,
-    /// What came of it.
-    pub answer: Result<AnswerFact, String>,
-}
-
-/// A backend's answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AnswerFact {
-    /// This node's clock when it came, and the answer's `Date`.
-    pub clocks: Option<(Timestamp, Timestamp)>,
-}
-
-/// Where a certificate is from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A backend sent it.
-    Backend(SocketAddr),
-    /// A file of this node's.
-    File(PathBuf),
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Backend(address) => write!(f, "the certificate of {address}"),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-/// What a certificate says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFact {
-    /// Where it is from.
-    pub origin: Origin,
-    /// Its DNS names.
-    pub names: Vec<String>,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-    /// From when it is valid.
-    pub not_before: Timestamp,
-    /// Until when.
-    pub not_after: Timestamp,
 }
 
 impl Facts {

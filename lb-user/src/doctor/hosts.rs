@@ -58,8 +58,8 @@ fn cloud_init(host: &Host, facts: &mut Facts) -> Option<DropIn> {
 
 /// By line, not as YAML: these files may be templates.
 fn managed(text: &str) -> Option<&str> {
-    let values = text.lines().filter_map(|line| line.strip_prefix("manage_etc_hosts:"));
-    values.last().map(|value| value.split('#').next().unwrap_or_default().trim())
+    let mut values = text.lines().filter_map(|line| line.strip_prefix("manage_etc_hosts:"));
+    values.next_back().map(|value| value.split('#').next().unwrap_or_default().trim())
 }
 
 fn hosts_line(text: &str) -> Option<String> {

@@ -1,4 +1,5 @@
 mod certificate;
+mod hooks;
 mod kernel;
 mod node;
 mod vip;
