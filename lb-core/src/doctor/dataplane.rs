@@ -17,7 +17,9 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let needs_socket = wanted == Some(DataplaneKind::Socket);
     let needs_ipvs = wanted == Some(DataplaneKind::Ipvs);
     findings.extend(one(Code::SocketKernel, &socket, needs_socket, &ipvs));
-    findings.extend(one(Code::IpvsKernel, &ipvs, needs_ipvs, &socket));
+    // A gap says more than that it is unknown.
+    let told = facts.gaps.iter().any(|gap| gap.code == Code::IpvsKernel) && matches!(ipvs, Usable::Unknown);
+    findings.extend(one(Code::IpvsKernel, &ipvs, needs_ipvs, &socket).filter(|_| !told));
     findings
 }
 

@@ -57,6 +57,13 @@ fn memlock(facts: &Facts) -> Option<Finding> {
         (_, Memlock::Bytes(bytes)) if bytes >= MEMLOCK_NEEDED => {
             Finding::ok(Code::Memlock, format!("{} MiB", bytes >> 20))
         }
+        (_, Memlock::Bytes(bytes)) if matches!(facts.programs, Some(Ok(_))) => Finding::ok(
+            Code::Memlock,
+            format!(
+                "{} KiB, which a process with CAP_SYS_RESOURCE raises by itself, as this one did",
+                bytes >> 10
+            ),
+        ),
         (_, Memlock::Bytes(bytes)) => Finding::warn(
             Code::Memlock,
             format!("{} KiB of locked memory: before Linux 5.11 the maps need more", bytes >> 10),

@@ -163,6 +163,15 @@ fn the_ipvs_dataplanes_kernel() {
 }
 
 #[test]
+fn why_the_modules_are_unknown_is_told_once() {
+    let (severities, text) = found(Code::IpvsKernel, |facts| {
+        facts.modules.clear();
+        facts.gaps.push(Gap { code: Code::IpvsKernel, why: "permission denied".to_owned() });
+    });
+    assert_eq!(severities, [Warn], "{text}");
+}
+
+#[test]
 fn the_cgroup_root() {
     check(
         Code::CgroupRoot,
@@ -208,7 +217,15 @@ fn locked_memory_matters_before_linux_5_11_only() {
         &[
             (|_| (), Good, "does not limit"),
             (|f| f.kernel = "5.11.0".to_owned(), Good, "does not limit"),
-            (|f| f.kernel = "5.10.0-28-amd64".to_owned(), Warn, "64 KiB"),
+            (|f| f.kernel = "5.10.0-28-amd64".to_owned(), Good, "as this one did"),
+            (
+                |f| {
+                    f.kernel = "5.10.0-28-amd64".to_owned();
+                    f.programs = None;
+                },
+                Warn,
+                "64 KiB",
+            ),
             (
                 |f| {
                     f.kernel = "5.10.0".to_owned();
