@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod desired;
 pub mod discovery;
+pub mod doctor;
 pub mod health;
 pub mod hosts;
 pub mod manifest;

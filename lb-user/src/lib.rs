@@ -5,6 +5,7 @@ pub mod agent;
 pub mod cli;
 pub mod dataplane;
 pub mod discovery;
+pub mod doctor;
 pub mod os;
 pub mod output;
 pub mod probe;

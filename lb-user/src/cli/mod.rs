@@ -4,6 +4,7 @@ mod backends;
 mod check;
 mod cleanup;
 mod completion;
+mod doctor;
 pub mod exit;
 mod globals;
 mod hosts;
@@ -13,6 +14,7 @@ mod manifest;
 mod overrides;
 mod plan;
 mod print;
+mod progress;
 mod prove;
 mod run;
 pub mod source;
@@ -61,6 +63,7 @@ enum Command {
     Plan(plan::Plan),
     Hosts(hosts::Hosts),
     Manifest(manifest::Manifest),
+    Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
     Completion(completion::Completion),
     Version(version::Version),
@@ -91,6 +94,7 @@ impl Command {
             Self::Plan(command) => command.run(globals),
             Self::Hosts(command) => command.run(globals),
             Self::Manifest(command) => command.run(globals),
+            Self::Doctor(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Completion(command) => command.run(),
             Self::Version(command) => command.run(globals),

@@ -1,5 +1,7 @@
 //! What this process may do, capabilities(7).
 
+use std::io;
+
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::dataplane::DataplaneError;
@@ -10,18 +12,19 @@ const NEEDED: [(CapabilitySet, &str); 2] =
 
 /// Fails with the first capability that is missing.
 pub fn require(operation: &str) -> Result<(), DataplaneError> {
-    let held = capabilities(None)
-        .map_err(std::io::Error::from)
-        .map_err(DataplaneError::failed("read", "this process's capabilities"))?
-        .effective;
-    let missing = NEEDED.into_iter().find(|(set, _)| {
-        let implied = *set == CapabilitySet::BPF && held.contains(CapabilitySet::SYS_ADMIN);
-        !held.contains(*set) && !implied
-    });
-    match missing {
+    let missing = missing().map_err(DataplaneError::failed("read", "this process's capabilities"))?;
+    match missing.first() {
         None => Ok(()),
-        Some((_, capability)) => {
-            Err(DataplaneError::Permission { operation: operation.to_owned(), capability })
-        }
+        Some(capability) => Err(DataplaneError::Permission { operation: operation.to_owned(), capability }),
     }
+}
+
+/// Every capability that is missing.
+pub fn missing() -> io::Result<Vec<&'static str>> {
+    let held = capabilities(None)?.effective;
+    let is_missing = |set: CapabilitySet| {
+        let implied = set == CapabilitySet::BPF && held.contains(CapabilitySet::SYS_ADMIN);
+        !held.contains(set) && !implied
+    };
+    Ok(NEEDED.into_iter().filter(|(set, _)| is_missing(*set)).map(|(_, name)| name).collect())
 }

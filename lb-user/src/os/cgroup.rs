@@ -86,6 +86,17 @@ pub fn own_directory() -> io::Result<PathBuf> {
     Ok(mount.ok_or(io::ErrorKind::NotFound)?.target.join(path))
 }
 
+/// Whether this process is in the cgroup or below it: everybody is below the root. Otherwise the path in /proc/self/cgroup
+/// is relative to the root of the hierarchy as this process sees it, so the cgroup's directory must list it.
+pub fn contains_us(cgroup: &Path) -> bool {
+    if is_root(cgroup) {
+        return true;
+    }
+    let Ok(own) = own_directory() else { return false };
+    let (Ok(own), Ok(cgroup)) = (own.canonicalize(), cgroup.canonicalize()) else { return false };
+    own.starts_with(cgroup)
+}
+
 /// Moves this process into a cgroup.
 pub fn enter(cgroup: &Path) -> io::Result<()> {
     fs::write(cgroup.join("cgroup.procs"), "0")

@@ -1,6 +1,7 @@
 //! What `-o table|wide|json|yaml` prints, as text. Nothing here writes, and time is an argument.
 
 mod backends;
+mod doctor;
 mod human;
 mod status;
 mod table;
@@ -9,7 +10,10 @@ use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use lb_core::view::{BackendsView, StatusView};
+use lb_core::{
+    doctor::Report,
+    view::{BackendsView, StatusView},
+};
 use serde::Serialize;
 
 pub(crate) use backends::{probe, yes_no};
@@ -86,6 +90,15 @@ pub fn status(
         Format::Wide => Ok(status::screen(view, backends::Columns::All, style, now)),
         Format::Json => json(view),
         Format::Yaml => Ok(serde_yaml::to_string(view)?),
+    }
+}
+
+/// What `lbctl doctor` prints, with a newline at the end.
+pub fn doctor(report: &Report, format: Format, style: Style) -> Result<String, OutputError> {
+    match format {
+        Format::Table | Format::Wide => Ok(doctor::screen(report, style)),
+        Format::Json => json(report),
+        Format::Yaml => Ok(serde_yaml::to_string(report)?),
     }
 }
 

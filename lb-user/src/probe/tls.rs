@@ -1,5 +1,7 @@
 //! Whom https probes trust.
 
+mod unverified;
+
 use std::{
     fs::File,
     io::{self, Read},
@@ -13,15 +15,14 @@ use lb_core::{
     probe::{Ca, ServerName as Wanted, TlsCheck},
 };
 use rustls::{
-    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        Resumption, WantsClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem, pem::PemObject},
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::{Resumption, WantsClientCert},
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem, pem::PemObject},
 };
 use tokio_rustls::TlsConnector;
+
+use self::unverified::Unverified;
 
 /// Where kubeadm puts the cluster's authority.
 const KUBERNETES_CA: &str = "/etc/kubernetes/pki/ca.crt";
@@ -99,7 +100,7 @@ pub enum TlsError {
 }
 
 impl TlsSettings {
-    pub(super) fn connector(&self) -> TlsConnector {
+    pub(crate) fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.0))
     }
 }
@@ -113,6 +114,16 @@ impl TlsSettings {
 /// a [`Warning`]; with a bad one it is an error.
 pub fn load(check: &TlsCheck) -> Result<(TlsSettings, Option<Warning>), TlsError> {
     load_with(check, Path::new(KUBERNETES_CA))
+}
+
+/// Settings that take any certificate, to see what is in it, and that speak HTTP/1.1.
+///
+/// # Errors
+/// When the cryptography does not fit the protocol versions.
+pub(crate) fn trusting_anybody() -> Result<TlsSettings, TlsError> {
+    let mut config = client_config(None)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsSettings(Arc::new(config)))
 }
 
 fn load_with(check: &TlsCheck, auto: &Path) -> Result<(TlsSettings, Option<Warning>), TlsError> {
@@ -198,45 +209,6 @@ fn client_config(roots: Option<RootCertStore>) -> Result<ClientConfig, TlsError>
     // master would be offered to the others, which have the same name.
     config.resumption = Resumption::disabled();
     Ok(config)
-}
-
-/// Takes any certificate, but not a handshake that its key did not sign.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

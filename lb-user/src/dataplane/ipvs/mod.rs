@@ -16,6 +16,7 @@ mod native;
 mod observe;
 mod remove;
 mod scheduler;
+mod survey;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,6 +34,7 @@ use lb_core::{
 pub use change::Change;
 pub use native::{Destination, Forwarding, IpvsState, Service};
 pub use scheduler::Scheduling;
+pub use survey::survey;
 
 use self::{
     error::{failed, nft_failed, no_ipvs},

@@ -25,7 +25,7 @@ use lb_core::{
 };
 
 pub use hook::Hook;
-pub use kernel::{BpfLog, Loaded, Proof, Signals, answer_proof};
+pub use kernel::{BpfLog, Loaded, Proof, Signals, answer_proof, attached, try_programs};
 pub use native::{Change, Choice, Serving, SocketService, SocketState, lower};
 
 use self::{

@@ -136,11 +136,11 @@ pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
         open_map(pins, shape)?;
     }
     // Only a try tells whether the kernel has bpf_set_retval: distributions carry it back.
-    let mut ebpf = match load_object(pins, log, true) {
+    let mut ebpf = match load_object(Some(pins), log, true) {
         Ok(ebpf) => ebpf,
         Err(first) => {
             tracing::debug!(error = &first as &dyn std::error::Error, "loading without bpf_set_retval");
-            load_object(pins, log, false).map_err(|error| refine(error, log))?
+            load_object(Some(pins), log, false).map_err(|error| refine(error, log))?
         }
     };
     for hook in Hook::ALL {
@@ -179,7 +179,20 @@ enum LoadError {
     NoProgram(Hook),
 }
 
-fn load_object(pins: &Pins, log: BpfLog, set_retval: bool) -> Result<Ebpf, LoadError> {
+/// Loads the programs and leaves nothing behind. Whether the kernel has bpf_set_retval.
+///
+/// # Errors
+/// As [`load`].
+pub fn try_programs() -> Result<bool, DataplaneError> {
+    if load_object(None, BpfLog::Off, true).is_ok() {
+        return Ok(true);
+    }
+    let loaded = load_object(None, BpfLog::Off, false).map_err(|error| refine(error, BpfLog::Off));
+    loaded.map(|_| false)
+}
+
+/// Without pins the maps are new ones, and end with what is returned.
+fn load_object(pins: Option<&Pins>, log: BpfLog, set_retval: bool) -> Result<Ebpf, LoadError> {
     let object = match log {
         BpfLog::Off => PROGRAMS,
         BpfLog::Debug => PROGRAMS_WITH_LOG,
@@ -189,7 +202,7 @@ fn load_object(pins: &Pins, log: BpfLog, set_retval: bool) -> Result<Ebpf, LoadE
     loader.verifier_log_level(VerifierLogLevel::STATS).override_global("HAS_SET_RETVAL", &set_retval, true);
     let syn_jiffies = syn_jiffies();
     loader.override_global("SYN_JIFFIES", &syn_jiffies, true);
-    for shape in &SHAPES {
+    for (pins, shape) in pins.iter().flat_map(|pins| SHAPES.iter().map(move |shape| (pins, shape))) {
         loader.map_pin_path(shape.name, pins.map(shape.name));
     }
     let mut ebpf = loader.load(object)?;

@@ -5,13 +5,15 @@ mod load;
 mod maps;
 mod memory;
 mod proof;
+mod query;
 mod remove;
 mod signals;
 mod sys;
 
 pub use links::Links;
-pub use load::{BpfLog, Loaded, Pins, load};
+pub use load::{BpfLog, Loaded, Pins, load, try_programs};
 pub use maps::KernelMaps;
 pub use proof::{Proof, answer_proof, prove, prove_again};
+pub use query::attached;
 pub use remove::remove_pins;
 pub use signals::Signals;

@@ -18,7 +18,7 @@ use crate::{
         DataplaneError,
         socket::{encode, tables::Maps as _},
     },
-    os::process::wait_deadline,
+    os::{cgroup::contains_us, process::wait_deadline},
 };
 
 /// What a proof showed.
@@ -39,7 +39,7 @@ const HELPER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Dials the proof address, from this process if it lives below `cgroup`, else from a child that moves there.
 pub fn prove(maps: &mut KernelMaps, cgroup: &Path) -> Result<Proof, DataplaneError> {
-    let from_here = lives_below(cgroup);
+    let from_here = contains_us(cgroup);
     prove_by(maps, from_here, |address| match from_here {
         true => {
             answer_proof(address);
@@ -122,21 +122,6 @@ impl IpAddrPair {
         };
         Self { v4: address, v6 }
     }
-}
-
-/// Whether this process is in the cgroup or below it: everybody is below the root. Otherwise the path in /proc/self/cgroup is relative to the root of the
-/// hierarchy as this process sees it, so the cgroup's directory must list it.
-fn lives_below(cgroup: &Path) -> bool {
-    if crate::os::cgroup::is_root(cgroup) {
-        return true;
-    }
-    let Ok(own) = crate::os::cgroup::own_directory() else {
-        return false;
-    };
-    let (Ok(own), Ok(cgroup)) = (own.canonicalize(), cgroup.canonicalize()) else {
-        return false;
-    };
-    own.starts_with(cgroup)
 }
 
 fn dial_from_child(address: SocketAddr, cgroup: &Path) -> Result<(), DataplaneError> {

@@ -1,0 +1,153 @@
+//! Whether a dataplane can be used, and what each of them lacks.
+
+use super::{Code, Facts, Finding, Lack, Module, Programs, Severity};
+use crate::model::{DataplaneKind, Policy};
+
+/// Whether a dataplane can be used here.
+enum Usable {
+    Yes(String),
+    No(Lack),
+    Unknown,
+}
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let (socket, ipvs) = (socket(facts), ipvs(facts));
+    let wanted = facts.config().and_then(|config| config.dataplane);
+    let mut findings = vec![choice(wanted, &socket, &ipvs)];
+    let needs_socket = wanted == Some(DataplaneKind::Socket);
+    let needs_ipvs = wanted == Some(DataplaneKind::Ipvs);
+    findings.extend(one(Code::SocketKernel, &socket, needs_socket, &ipvs));
+    // A gap says more than that it is unknown.
+    let told = facts.gaps.iter().any(|gap| gap.code == Code::IpvsKernel) && matches!(ipvs, Usable::Unknown);
+    findings.extend(one(Code::IpvsKernel, &ipvs, needs_ipvs, &socket).filter(|_| !told));
+    findings
+}
+
+fn choice(wanted: Option<DataplaneKind>, socket: &Usable, ipvs: &Usable) -> Finding {
+    let named = |kind: DataplaneKind, usable: &Usable| match usable {
+        Usable::Yes(_) => Finding::ok(Code::Dataplane, format!("{kind}, named in the config, can be used")),
+        Usable::No(Lack { what, remedy }) => Finding::fail(
+            Code::Dataplane,
+            format!("{kind}, named in the config, cannot be used: {what}"),
+            remedy,
+        ),
+        Usable::Unknown => undecided(),
+    };
+    match (wanted, socket, ipvs) {
+        (Some(DataplaneKind::Socket), socket, _) => named(DataplaneKind::Socket, socket),
+        (Some(DataplaneKind::Ipvs), _, ipvs) => named(DataplaneKind::Ipvs, ipvs),
+        (Some(DataplaneKind::Packet), ..) => Finding::fail(
+            Code::Dataplane,
+            "packet, named in the config, is not part of this version",
+            "set `dataplane:` to auto, socket or ipvs",
+        ),
+        (None, Usable::Yes(_), _) => Finding::ok(Code::Dataplane, "auto takes socket"),
+        (None, Usable::No(_), Usable::Yes(_)) => {
+            Finding::ok(Code::Dataplane, "auto takes ipvs: socket cannot be used")
+        }
+        (None, Usable::No(socket), Usable::No(ipvs)) => {
+            let message = format!("none can be used: socket: {}; ipvs: {}", socket.what, ipvs.what);
+            Finding::fail(Code::Dataplane, message, &socket.remedy)
+        }
+        (None, Usable::Unknown, _) | (None, Usable::No(_), Usable::Unknown) => undecided(),
+    }
+}
+
+fn undecided() -> Finding {
+    Finding::warn(
+        Code::Dataplane,
+        "unknown: what the kernel supports could not be learnt",
+        "run doctor as root on the host itself",
+    )
+}
+
+/// A dataplane that nobody needs is nothing to worry about.
+fn one(code: Code, usable: &Usable, needed: bool, other: &Usable) -> Option<Finding> {
+    match usable {
+        Usable::Yes(message) => Some(Finding::ok(code, message)),
+        Usable::No(Lack { what, remedy }) => {
+            let severity = match (needed, other) {
+                (true, _) | (false, Usable::No(_)) => Severity::Fail,
+                (false, Usable::Unknown) => Severity::Warn,
+                (false, Usable::Yes(_)) => {
+                    return Some(Finding::ok(code, format!("{what}; not needed here")));
+                }
+            };
+            Some(Finding::bad(severity, code, what, remedy))
+        }
+        Usable::Unknown => unknown(code, needed, other),
+    }
+}
+
+fn unknown(code: Code, needed: bool, other: &Usable) -> Option<Finding> {
+    // Why it is not known of programs is a gap of its own.
+    if code == Code::SocketKernel {
+        return None;
+    }
+    match (needed, other) {
+        (false, Usable::Yes(_)) => {
+            Some(Finding::ok(code, "whether its modules are there cannot be seen from here; not needed here"))
+        }
+        (true, _) | (false, Usable::No(_) | Usable::Unknown) => Some(Finding::warn(
+            code,
+            "unknown: neither are all its modules loaded, nor is the kernel's directory of modules to be seen",
+            "run doctor on the host itself, or mount /lib/modules into the container",
+        )),
+    }
+}
+
+fn socket(facts: &Facts) -> Usable {
+    let kernel = &facts.kernel;
+    match (&facts.programs, &facts.cgroup) {
+        (Some(Err(Lack { what, remedy })), _) => {
+            let remedy = remedy.clone();
+            Usable::No(Lack { what: format!("Linux {kernel}: {what}"), remedy })
+        }
+        (Some(Ok(_)) | None, Some(Err(lack))) => Usable::No(lack.clone()),
+        (Some(Ok(Programs { set_retval: true })), Some(Ok(_))) => {
+            Usable::Yes(format!("Linux {kernel} takes the programs, with all that they use"))
+        }
+        (Some(Ok(Programs { set_retval: false })), Some(Ok(_))) => Usable::Yes(format!(
+            "Linux {kernel} takes the programs, without bpf_set_retval (Linux 5.18): a connect that nobody serves \
+             fails with EPERM instead of EHOSTUNREACH"
+        )),
+        (None, Some(Ok(_)) | None) | (Some(Ok(_)), None) => Usable::Unknown,
+    }
+}
+
+fn ipvs(facts: &Facts) -> Usable {
+    let kernel = &facts.kernel;
+    let needed = needed_modules(facts);
+    let state = |name: &&str| facts.modules.get(*name).copied().unwrap_or(Module::Unknown);
+    let absent: Vec<_> = needed.iter().copied().filter(|name| state(name) == Module::Absent).collect();
+    if !absent.is_empty() {
+        let what = format!("Linux {kernel} has no {}", absent.join(", "));
+        let remedy = "use a kernel with these modules (CONFIG_IP_VS, CONFIG_NF_TABLES), or dataplane: socket";
+        return Usable::No(Lack { what, remedy: remedy.to_owned() });
+    }
+    if needed.iter().any(|name| state(name) == Module::Unknown) {
+        return Usable::Unknown;
+    }
+    let on_disk: Vec<_> = needed.iter().copied().filter(|name| state(name) == Module::Loadable).collect();
+    Usable::Yes(match on_disk.as_slice() {
+        [] => format!("Linux {kernel} has {}", needed.join(", ")),
+        names => format!("Linux {kernel} has {}; {} not loaded yet", needed.join(", "), names.join(", ")),
+    })
+}
+
+/// IPVS itself, the scheduler of each service's policy, and nftables.
+fn needed_modules(facts: &Facts) -> Vec<&'static str> {
+    let services = facts.config().map_or(&[][..], |config| config.services.as_slice());
+    let mut names = vec!["ip_vs", "nf_tables"];
+    names.extend(services.iter().map(|service| match service.policy {
+        Policy::Random | Policy::RoundRobin => "ip_vs_wrr",
+        Policy::LeastConn => "ip_vs_wlc",
+        Policy::Sticky => "ip_vs_mh",
+    }));
+    if services.is_empty() {
+        names.push("ip_vs_wrr");
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}

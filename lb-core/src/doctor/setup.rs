@@ -1,0 +1,57 @@
+//! The configuration, this process and the agent.
+
+use super::{AgentFact, Code, ConfigFact, Facts, Finding};
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![config(facts)];
+    findings.extend(capabilities(facts));
+    findings.extend(agent(facts));
+    findings
+}
+
+fn config(facts: &Facts) -> Finding {
+    match &facts.config {
+        ConfigFact::Good(config) => {
+            let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
+            let services = config.services.len();
+            let plural = |count| if count == 1 { "" } else { "s" };
+            let message =
+                format!("{services} service{}, {backends} backend{}", plural(services), plural(backends));
+            Finding::ok(Code::Config, message)
+        }
+        ConfigFact::None => Finding::warn(
+            Code::Config,
+            "there is no config: what depends on the VIP and the backends was not looked at",
+            "name a file with --config, or give --vip, --backend and --hostname",
+        ),
+        ConfigFact::Bad(why) => Finding::fail(Code::Config, why, "mend it; `lbctl check` shows each mistake"),
+    }
+}
+
+fn capabilities(facts: &Facts) -> Option<Finding> {
+    let missing = facts.missing_capabilities.as_ref()?;
+    Some(if missing.is_empty() {
+        Finding::ok(Code::Capabilities, "this process may do what the agent needs")
+    } else {
+        let message = format!("this process lacks {}: much cannot be told", missing.join(", "));
+        Finding::fail(Code::Capabilities, message, "run doctor as root")
+    })
+}
+
+fn agent(facts: &Facts) -> Vec<Finding> {
+    match &facts.agent {
+        None => Vec::new(),
+        Some(AgentFact::NotRunning) => vec![Finding::warn(
+            Code::Agent,
+            "no agent runs: nobody watches the backends",
+            "start `lbctl run`; before the first start this is as expected",
+        )],
+        Some(AgentFact::Running { version, dataplane, warnings, .. }) => {
+            let message = format!("lbctl {version} runs, with the {dataplane} dataplane");
+            let told = warnings.iter().map(|warning| {
+                Finding::warn(Code::Agent, format!("it warns: {warning}"), "see `lbctl status`")
+            });
+            std::iter::once(Finding::ok(Code::Agent, message)).chain(told).collect()
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use super::*;
+use Severity::{Fail, Ok as Good, Warn};
+
+fn service_at_vip(facts: &mut Facts, destinations: &[&str]) {
+    let destinations = destinations.iter().map(|address| address.parse().unwrap()).collect();
+    facts.ipvs = Some(IpvsFacts { services: 3, foreign: [(VIP.parse().unwrap(), destinations)].into() });
+}
+
+#[test]
+fn somebody_elses_ipvs_service_at_the_vip() {
+    check(
+        Code::IpvsForeign,
+        &[
+            (|_| (), Good, "none of 0 IPVS services"),
+            (|f| service_at_vip(f, &BACKENDS), Warn, "takes it over"),
+            (|f| service_at_vip(f, &[BACKENDS[0], "10.0.0.9:6443"]), Fail, "left alone"),
+        ],
+    );
+    assert!(
+        found(Code::IpvsForeign, |facts| facts.ipvs = None).0.is_empty(),
+        "nothing to say where there is no IPVS"
+    );
+}
+
+fn kube_proxy(facts: &mut Facts, exclude: Option<&[&str]>) {
+    facts.agent = agent(DataplaneKind::Ipvs, None);
+    let exclude = exclude.map(|cidrs| cidrs.iter().map(|cidr| (*cidr).to_owned()).collect());
+    facts.kube_proxy = Some(KubeProxyFact { seen: "its config".to_owned(), exclude });
+}
+
+#[test]
+fn kube_proxy_in_ipvs_mode_must_leave_the_vip_alone_where_we_use_ipvs_too() {
+    check(
+        Code::KubeProxy,
+        &[
+            (|_| (), Good, "no sign"),
+            (|f| kube_proxy(f, Some(&["10.103.0.0/16"])), Good, "leaves 10.103.97.2 alone"),
+            (|f| kube_proxy(f, None), Warn, "excludeCIDRs are unknown"),
+            (|f| kube_proxy(f, Some(&[])), Fail, "deletes our service"),
+            (|f| kube_proxy(f, Some(&["10.104.0.0/16", "nonsense"])), Fail, "deletes our service"),
+            (
+                |f| {
+                    kube_proxy(f, Some(&[]));
+                    f.agent = agent(DataplaneKind::Socket, None);
+                },
+                Good,
+                "the socket dataplane has no services",
+            ),
+            (
+                |f| {
+                    kube_proxy(f, Some(&[]));
+                    f.agent = Some(AgentFact::NotRunning);
+                },
+                Good,
+                "the socket dataplane has no services",
+            ),
+            (
+                |f| {
+                    kube_proxy(f, Some(&[]));
+                    f.agent = Some(AgentFact::NotRunning);
+                    f.programs = Some(Err(lack()));
+                },
+                Fail,
+                "deletes our service",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_vip_on_an_interface() {
+    let owned: Change = |facts| {
+        facts.own_addresses.as_mut().unwrap().insert("10.103.97.2".parse().unwrap());
+    };
+    check(
+        Code::VipInterface,
+        &[(|_| (), Good, "no interface"), (owned, Warn, "an interface of this node has 10.103.97.2")],
+    );
+}
+
+#[test]
+fn a_vip_inside_the_clusters_ranges() {
+    check(
+        Code::VipCidr,
+        &[
+            (|_| (), Good, "10.96.0.0/16"),
+            (
+                |f| f.cidrs[0].cidr = "10.96.0.0/12".to_owned(),
+                Warn,
+                "in the address range of Services, 10.96.0.0/12",
+            ),
+            (|f| f.cidrs[1].cidr = "10.0.0.0/8".to_owned(), Fail, "in the address range of pods, 10.0.0.0/8"),
+            (|f| f.cidrs.truncate(1), Warn, "unknown: no file of this node tells the address range of pods"),
+            (|f| f.cidrs[0].cidr = "nonsense".to_owned(), Warn, "range of the cluster's Services"),
+        ],
+    );
+}
