@@ -10,6 +10,7 @@ mod globals;
 mod hosts;
 mod known;
 mod logging;
+mod manifest;
 mod overrides;
 mod plan;
 mod print;
@@ -60,6 +61,7 @@ enum Command {
     Check(check::Check),
     Plan(plan::Plan),
     Hosts(hosts::Hosts),
+    Manifest(manifest::Manifest),
     Cleanup(cleanup::Cleanup),
     Care(care::Care),
     Completion(completion::Completion),
@@ -95,6 +97,7 @@ impl Command {
             Self::Check(command) => command.run(globals),
             Self::Plan(command) => command.run(globals),
             Self::Hosts(command) => command.run(globals),
+            Self::Manifest(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Care(command) => command.run(globals),
             Self::Completion(command) => command.run(),
