@@ -45,10 +45,44 @@ pub enum CheckKind {
 /// The request, and which answers mean ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCheck {
+    /// The request's method, such as `GET`; never `CONNECT`.
+    pub method: String,
     /// The path and query, beginning with `/`.
     pub path: String,
+    /// Headers beside those of every probe, or in their place: names and values. A name may come several times; none is
+    /// of [`CONNECTION_HEADERS`].
+    pub headers: Vec<(String, String)>,
+    /// What the request carries; most carry nothing.
+    pub body: String,
     /// The status codes that mean ready. Never empty; each in 100..=599.
     pub expect: Vec<u16>,
+}
+
+/// Headers that the connection decides on, in lower case: no check sets them. HTTP/2 forbids most of them (RFC 9113
+/// section 8.2.2); the others say where the request goes and how long it is.
+pub const CONNECTION_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl HttpCheck {
+    /// A GET, with nothing but what every probe has.
+    pub fn get(path: impl Into<String>, expect: impl Into<Vec<u16>>) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            path: path.into(),
+            headers: Vec::new(),
+            body: String::new(),
+            expect: expect.into(),
+        }
+    }
 }
 
 /// Whom a probe trusts.

@@ -9,6 +9,7 @@ mod common;
 mod parity {
     mod addresses;
     mod auto;
+    mod care;
     mod cleanup;
     mod distribution;
     mod faults;
@@ -58,5 +59,5 @@ mod parity {
 
     dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } faults { bounded } }
     dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } ports { own_port } }
-    scenarios! { both: Dataplane::Unsaid; auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
+    scenarios! { both: Dataplane::Unsaid; care { bare_pod bare_pod_without_ipvs } auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

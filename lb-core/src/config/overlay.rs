@@ -34,6 +34,12 @@ pub struct Overrides {
     pub health_path: Option<String>,
     /// Replace all of the file's.
     pub health_expect: Vec<u16>,
+    /// Only here: the file has no such field.
+    pub health_method: Option<String>,
+    /// Names and values. Only here: the file has no such field.
+    pub health_headers: Vec<(String, String)>,
+    /// Only here: the file has no such field.
+    pub health_body: Option<String>,
     pub ca: Option<String>,
     pub server_name: Option<String>,
     pub interval: Option<String>,
@@ -47,7 +53,8 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// The flags that say this, without their dashes, each with its value.
+    /// The flags of `lbctl run` that say this, without their dashes, each with its value. For method, headers and body of a
+    /// probe there are none.
     pub fn flags(&self) -> Vec<(&'static str, String)> {
         let listed = |numbers: &[u16]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let texts = [
@@ -179,6 +186,10 @@ fn apply_health(o: &Overrides, raw: &mut Option<RawHealth>, health: &mut Setter<
     let expect = o.health_expect.iter().map(|code| Number((*code).into())).collect();
     let expect = (!o.health_expect.is_empty()).then_some(expect);
     health.set(&mut raw.expect, &expect, "expect", "--health-expect");
+    let headers = (!o.health_headers.is_empty()).then(|| o.health_headers.clone());
+    health.set(&mut raw.method, &o.health_method, "method", "--health-req-method");
+    health.set(&mut raw.headers, &headers, "headers", "--health-req-headers");
+    health.set(&mut raw.body, &o.health_body, "body", "--health-req-body");
 }
 
 /// The flag to name when it is not clear which service is meant; `None`: no flag describes a service.
@@ -192,6 +203,9 @@ fn first_service_flag(o: &Overrides) -> Option<&'static str> {
         ("--health-type", o.health_type.is_some()),
         ("--health-path", o.health_path.is_some()),
         ("--health-expect", !o.health_expect.is_empty()),
+        ("--health-req-method", o.health_method.is_some()),
+        ("--health-req-headers", !o.health_headers.is_empty()),
+        ("--health-req-body", o.health_body.is_some()),
         ("--ca", o.ca.is_some()),
         ("--server-name", o.server_name.is_some()),
         ("--interval", o.interval.is_some()),

@@ -114,6 +114,18 @@ pub enum Problem {
     /// A request path without a `/`, or with characters that a request line cannot carry.
     #[error("{text:?} is not a request path")]
     RequestPath { text: String },
+    /// A request method that is none, or that asks for a tunnel.
+    #[error("{text:?} is not a method that a probe can use")]
+    RequestMethod { text: String },
+    /// A header without a proper name.
+    #[error("{name:?} is not the name of a header")]
+    HeaderName { name: String },
+    /// A header with what no header can carry.
+    #[error("the value of {name} has characters that a header cannot carry")]
+    HeaderValue { name: String },
+    /// A header that only the connection can set.
+    #[error("{name} is a header of the connection itself")]
+    ConnectionHeader { name: String },
 
     /// A path that depends on where the agent is started, or none at all.
     #[error("{text:?} is not an absolute path")]
@@ -207,6 +219,10 @@ impl Problem {
             | Self::TooLong { .. }
             | Self::DeadAfterBelowTimeout { .. }
             | Self::NulInPath
+            | Self::RequestMethod { .. }
+            | Self::HeaderName { .. }
+            | Self::HeaderValue { .. }
+            | Self::ConnectionHeader { .. }
             | Self::DotInBpffs { .. } => return None,
         };
         Some(text)

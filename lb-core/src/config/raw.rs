@@ -102,6 +102,13 @@ pub(super) struct RawHealth {
     pub(super) fall: Option<Number>,
     pub(super) rise: Option<Number>,
     pub(super) heartbeat: Option<String>,
+    /// This and what follows only a command line can say.
+    #[serde(skip)]
+    pub(super) method: Option<String>,
+    #[serde(skip)]
+    pub(super) headers: Option<Vec<(String, String)>>,
+    #[serde(skip)]
+    pub(super) body: Option<String>,
 }
 
 /// An element of `backends:`, an address or a mapping.

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn target(ca: &Path) -> ProbeTarget {
-        let http = HttpCheck { path: "/readyz".to_owned(), expect: vec![200] };
+        let http = HttpCheck::get("/readyz", [200]);
         let tls = TlsCheck { ca: Ca::File(ca.to_owned()), server_name: ServerName::Auto };
         ProbeTarget {
             key: BackendKey {

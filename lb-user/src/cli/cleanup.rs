@@ -70,20 +70,24 @@ impl Cleanup {
         let Self { bpffs, state_dir, hosts_path } = self;
         let admin_socket = globals.admin_socket.clone();
         let overrides = Overrides { bpffs, state_dir, hosts_path, admin_socket, ..Overrides::default() };
-        let paths = Known::find(globals.config.as_deref(), overrides)?.paths;
-        refuse_while_running(&paths).context("failed to clean up")?;
-        let mut view = View::default();
-        // The name first: from then on clients look elsewhere. A step that fails keeps none of the others back.
-        let steps = [hosts_entry, kernel_state, state_files, socket];
-        let failures = steps.into_iter().filter_map(|step| step(&paths, &mut view.removed).err());
-        let mut failures: Vec<_> = failures.collect();
-        let lines: String = view.removed.iter().map(|what| format!("removed {what}\n")).collect();
-        let nothing = view.removed.is_empty() && failures.is_empty();
-        print::data(globals.output, &view, if nothing { "nothing to remove\n" } else { &lines })?;
-        let Some(last) = failures.pop() else { return Ok(Exit::Done) };
-        failures.iter().for_each(print::error);
-        Err(last)
+        clean(&Known::find(globals.config.as_deref(), overrides)?.paths, globals)
     }
+}
+
+/// Removes what an agent with these paths left.
+pub(super) fn clean(paths: &Paths, globals: &Globals) -> anyhow::Result<Exit> {
+    refuse_while_running(paths).context("failed to clean up")?;
+    let mut view = View::default();
+    // The name first: from then on clients look elsewhere. A step that fails keeps none of the others back.
+    let steps = [hosts_entry, kernel_state, state_files, socket];
+    let failures = steps.into_iter().filter_map(|step| step(paths, &mut view.removed).err());
+    let mut failures: Vec<_> = failures.collect();
+    let lines: String = view.removed.iter().map(|what| format!("removed {what}\n")).collect();
+    let nothing = view.removed.is_empty() && failures.is_empty();
+    print::data(globals.output, &view, if nothing { "nothing to remove\n" } else { &lines })?;
+    let Some(last) = failures.pop() else { return Ok(Exit::Done) };
+    failures.iter().for_each(print::error);
+    Err(last)
 }
 
 /// Fails when an agent answers or holds its lock: it would put back at once what is removed.

@@ -49,15 +49,15 @@ impl Known {
     pub(super) fn find(named: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigSourceError> {
         let source = ConfigSource::find(named, overrides);
         if source.path.is_none() {
-            return Ok(Self { config: None, paths: default_paths(&source.overrides)? });
+            return Ok(Self { config: None, paths: Paths::of_flags(&source.overrides)? });
         }
         match source.load() {
             Ok(config) => Ok(Self { paths: Paths::from(&config), config: Some(config) }),
             Err(error) => {
                 let written = source.path.as_deref().map(written_paths).unwrap_or_default();
                 // What is written may be what is wrong.
-                let paths = default_paths(&filled(&source.overrides, written))
-                    .or_else(|_| default_paths(&source.overrides))?;
+                let paths = Paths::of_flags(&filled(&source.overrides, written))
+                    .or_else(|_| Paths::of_flags(&source.overrides))?;
                 let error = anyhow::Error::new(error);
                 print::note(format_args!(
                     "{}; going on with the paths that it names, else the default ones",
@@ -95,19 +95,24 @@ fn filled(flags: &Overrides, written: Overrides) -> Overrides {
     }
 }
 
-/// The paths of a config that says nothing about them. The service is a stand-in, since no config is valid without
-/// one; its addresses are those for documentation, RFC 5737.
-fn default_paths(overrides: &Overrides) -> Result<Paths, ConfigSourceError> {
-    let overrides = Overrides {
-        vip: Some("192.0.2.1:1".to_owned()),
-        backends: vec!["192.0.2.2:1".to_owned()],
-        bpffs: overrides.bpffs.clone(),
-        state_dir: overrides.state_dir.clone(),
-        hosts_path: overrides.hosts_path.clone(),
-        admin_socket: overrides.admin_socket.clone(),
-        ..Overrides::default()
-    };
-    Ok(Paths::from(&config::load(None, &overrides)?))
+impl Paths {
+    /// The paths of flags alone, and the default ones where they say nothing. The service is a stand-in, since no config
+    /// is valid without one; its addresses are those for documentation, RFC 5737.
+    ///
+    /// # Errors
+    /// When one of them is wrong.
+    pub(super) fn of_flags(overrides: &Overrides) -> Result<Self, ConfigSourceError> {
+        let overrides = Overrides {
+            vip: Some("192.0.2.1:1".to_owned()),
+            backends: vec!["192.0.2.2:1".to_owned()],
+            bpffs: overrides.bpffs.clone(),
+            state_dir: overrides.state_dir.clone(),
+            hosts_path: overrides.hosts_path.clone(),
+            admin_socket: overrides.admin_socket.clone(),
+            ..Overrides::default()
+        };
+        Ok(Self::from(&config::load(None, &overrides)?))
+    }
 }
 
 /// A client of the agent that the flags or the config point at.

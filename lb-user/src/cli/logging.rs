@@ -9,8 +9,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The value of `--log-level`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// The value of `--log-level`, the quietest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum LogLevel {
     Error,
     Warn,

@@ -1,6 +1,7 @@
 //! The command line: one file per command, with its clap struct and its `run()`.
 
 mod backends;
+mod care;
 mod check;
 mod cleanup;
 mod completion;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::{exit::Exit, globals::Globals};
+use self::{exit::Exit, globals::Globals, logging::LogLevel};
 
 /// One virtual address for all apiservers, inside this node's own kernel
 #[derive(Debug, Parser)]
@@ -65,6 +66,7 @@ enum Command {
     Manifest(manifest::Manifest),
     Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
+    Care(care::Care),
     Completion(completion::Completion),
     Version(version::Version),
     InternalProve(prove::Prove),
@@ -73,7 +75,7 @@ enum Command {
 /// Does what the command line says; errors go to stderr.
 pub fn main() -> ExitCode {
     let Cli { command, globals } = Cli::parse();
-    logging::init(globals.log_level, globals.log_format);
+    logging::init(command.log_level(globals.log_level), globals.log_format);
     let code = command.run(&globals).map_or_else(
         |error| {
             print::error(&error);
@@ -85,6 +87,11 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
+    /// What is logged where this was asked for.
+    fn log_level(&self, asked: LogLevel) -> LogLevel {
+        if let Self::Care(command) = self { command.log_level(asked) } else { asked }
+    }
+
     fn run(self, globals: &Globals) -> anyhow::Result<Exit> {
         match self {
             Self::Run(command) => command.run(globals),
@@ -96,6 +103,7 @@ impl Command {
             Self::Manifest(command) => command.run(globals),
             Self::Doctor(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
+            Self::Care(command) => command.run(globals),
             Self::Completion(command) => command.run(),
             Self::Version(command) => command.run(globals),
             Self::InternalProve(command) => command.run(),
@@ -119,7 +127,10 @@ mod tests {
         fn check(command: &clap::Command) {
             for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
                 let Some(long) = arg.get_long() else { continue };
-                let wanted = format!("LBCTL_{}", long.to_uppercase().replace('-', "_"));
+                // lvscare's flags have lvscare's names there too, so that its pods need no other environment.
+                let ours = !(command.get_name() == "care" && care::LVSCARE_FLAGS.contains(&long));
+                let prefix = if ours { "LBCTL" } else { "CARE" };
+                let wanted = format!("{prefix}_{}", long.to_uppercase().replace('-', "_"));
                 // LBCTL_TIMEOUT is a probe's: who sets it for the agent must not bound a drain with it.
                 let wanted = (command.get_name() != "drain" || long != "timeout").then_some(wanted.as_str());
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), wanted, "--{long}");

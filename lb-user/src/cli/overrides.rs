@@ -84,9 +84,10 @@ struct HealthArgs {
     heartbeat: Option<String>,
 }
 
+/// Those of them that are about the node, and no service.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Node")]
-struct NodeArgs {
+pub(super) struct NodeArgs {
     /// The mechanism that maps the VIP
     #[arg(long, value_name = "auto|socket|ipvs|packet", env = "LBCTL_DATAPLANE", hide_env = true)]
     dataplane: Option<String>,
@@ -119,15 +120,6 @@ impl ConfigArgs {
     pub(super) fn source(self, globals: &Globals) -> ConfigSource {
         let Self { service, health, node } = self;
         let overrides = Overrides {
-            dataplane: node.dataplane,
-            scope: node.scope,
-            cgroup: node.cgroup,
-            bpffs: node.bpffs,
-            state_dir: node.state_dir,
-            hosts_path: node.hosts_path,
-            hosts_manage: node.hosts_manage,
-            admin_socket: globals.admin_socket.clone(),
-            metrics_listen: node.metrics_listen,
             vip: service.vip,
             backends: service.backends,
             hostname: service.hostname,
@@ -146,7 +138,26 @@ impl ConfigArgs {
             dead_after: service.dead_after,
             on_down: service.on_down,
             on_all_down: service.on_all_down,
+            ..node.overrides(globals)
         };
         ConfigSource::find(globals.config.as_deref(), overrides)
+    }
+}
+
+impl NodeArgs {
+    /// What they say of the node; of the service, nothing.
+    pub(super) fn overrides(self, globals: &Globals) -> Overrides {
+        Overrides {
+            dataplane: self.dataplane,
+            scope: self.scope,
+            cgroup: self.cgroup,
+            bpffs: self.bpffs,
+            state_dir: self.state_dir,
+            hosts_path: self.hosts_path,
+            hosts_manage: self.hosts_manage,
+            admin_socket: globals.admin_socket.clone(),
+            metrics_listen: self.metrics_listen,
+            ..Overrides::default()
+        }
     }
 }

@@ -75,16 +75,21 @@ impl Run {
         let Self { once, wait, bpf_log, config } = self;
         let once = once.then_some(Once { wait });
         let options = RunOptions { source: config.source(globals), once, bpf_log: bpf_log.into() };
-        match agent::run(options).context("failed to run the agent")? {
-            Ended::Done => Ok(Exit::Done),
-            Ended::NoHealthyBackend => {
-                let waited = wait.map(|wait| format!(" within {}", ConfigDuration::from(wait)));
-                let waited = waited.unwrap_or_default();
-                print::error(&anyhow::anyhow!(
-                    "no backend is healthy{waited}; hint: see the reasons logged above"
-                ));
-                Ok(Exit::NoHealthyBackend)
-            }
+        Ok(conclude(agent::run(options).context("failed to run the agent")?, wait))
+    }
+}
+
+/// Says how an agent ended that may have waited for a healthy backend.
+pub(super) fn conclude(ended: Ended, waited: Option<Duration>) -> Exit {
+    match ended {
+        Ended::Done => Exit::Done,
+        Ended::NoHealthyBackend => {
+            let waited = waited.map(|wait| format!(" within {}", ConfigDuration::from(wait)));
+            let waited = waited.unwrap_or_default();
+            print::error(&anyhow::anyhow!(
+                "no backend is healthy{waited}; hint: see the reasons logged above"
+            ));
+            Exit::NoHealthyBackend
         }
     }
 }

@@ -67,7 +67,8 @@ impl Http {
                 Ok(Head { status, body: Body::One(body) })
             }
             Self::Two(http) => {
-                let (status, body) = http.ask(question.http2()).await?;
+                let (request, body) = question.http2();
+                let (status, body) = http.ask(request, body).await?;
                 Ok(Head { status, body: Body::Two(body) })
             }
         }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use http::Request;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     body::{Bytes, Incoming},
     client::conn::http1::{Builder, Connection, SendRequest},
@@ -30,12 +30,12 @@ pub(super) type Body = Incoming;
 
 /// An HTTP/1.1 connection.
 pub(super) struct Http1 {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     running: Running,
 }
 
 struct Running {
-    connection: Connection<TokioIo<Box<dyn Stream>>, Empty<Bytes>>,
+    connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
     over: bool,
 }
 
@@ -64,7 +64,7 @@ impl Http1 {
         Ok(Self { sender, running: Running { connection, over: false } })
     }
 
-    pub(super) async fn ask(&mut self, request: Request<Empty<Bytes>>) -> Result<(u16, Body), Failure> {
+    pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<(u16, Body), Failure> {
         let Self { sender, running } = self;
         let answer = async {
             sender.send_request(request).await.map_err(|error| failure::of_http1(&error, Phase::Request))

@@ -89,11 +89,14 @@ impl Http2 {
         Ok(Self { sender, running: Running { connection, over: None }, heartbeat })
     }
 
-    pub(super) async fn ask(&mut self, request: Request<()>) -> Result<(u16, Body), Failure> {
+    pub(super) async fn ask(&mut self, request: Request<()>, body: Bytes) -> Result<(u16, Body), Failure> {
         let Self { sender, running, .. } = self;
         let answer = async {
             poll_fn(|cx| sender.poll_ready(cx)).await?;
-            let (answer, _) = sender.send_request(request, true)?;
+            let (answer, mut stream) = sender.send_request(request, body.is_empty())?;
+            if !body.is_empty() {
+                stream.send_data(body, true)?;
+            }
             answer.await
         };
         let answer = async { answer.await.map_err(|error| failure::of_http2(&error, Phase::Request)) };

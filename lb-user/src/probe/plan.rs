@@ -5,10 +5,12 @@ use std::{
 };
 
 use http::{
-    HeaderValue, Request, Uri,
-    header::{ACCEPT, HOST, USER_AGENT},
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
+    header::{ACCEPT, CONTENT_LENGTH, HOST, USER_AGENT},
     uri::Scheme,
 };
+use http_body_util::Full;
+use hyper::body::Bytes;
 use lb_core::{
     model::Hostname,
     probe::{CheckKind, HttpCheck, ProbeTarget},
@@ -48,11 +50,15 @@ pub(super) struct HttpPlan {
 
 /// The request that every probe of one backend makes.
 pub(super) struct Question {
+    method: Method,
     /// Path and query, as HTTP/1.1 wants it.
     origin: Uri,
     /// With scheme and authority, as HTTP/2 wants it.
     absolute: Uri,
     host: HeaderValue,
+    /// All but the Host header.
+    headers: HeaderMap,
+    body: Bytes,
 }
 
 impl Plan {
@@ -90,9 +96,9 @@ impl Check {
                 IpAddr::V6(ip) => with_port(format_args!("[{ip}]"), address.port(), usual),
             },
         };
-        match Question::new(&check.path, scheme, &authority) {
+        match Question::new(&check, scheme, &authority) {
             Ok(question) => Self::Http(Box::new(HttpPlan { question, expect: check.expect, tls })),
-            Err(error) => Self::Impossible(format!("path {:?}: {error}", check.path)),
+            Err(error) => Self::Impossible(format!("{} {:?}: {error}", check.method, check.path)),
         }
     }
 }
@@ -103,31 +109,52 @@ fn with_port(host: impl Display, port: u16, usual: u16) -> String {
 }
 
 impl Question {
-    fn new(path: &str, scheme: Scheme, authority: &str) -> Result<Self, http::Error> {
+    fn new(check: &HttpCheck, scheme: Scheme, authority: &str) -> Result<Self, http::Error> {
+        let path = check.path.as_str();
         Ok(Self {
+            method: Method::from_bytes(check.method.as_bytes())?,
             origin: Uri::builder().path_and_query(path).build()?,
             absolute: Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?,
             host: HeaderValue::from_str(authority)?,
+            headers: headers(check)?,
+            body: Bytes::from(check.body.clone()),
         })
     }
 
-    pub(super) fn http1<B: Default>(&self) -> Request<B> {
-        let mut request = ask(&self.origin);
+    pub(super) fn http1(&self) -> Request<Full<Bytes>> {
+        let mut request = self.ask(&self.origin, Full::new(self.body.clone()));
         request.headers_mut().insert(HOST, self.host.clone());
         request
     }
 
-    pub(super) fn http2(&self) -> Request<()> {
-        ask(&self.absolute)
+    /// The head, and the body to send after it.
+    pub(super) fn http2(&self) -> (Request<()>, Bytes) {
+        let mut request = self.ask(&self.absolute, ());
+        if !self.body.is_empty() {
+            request.headers_mut().insert(CONTENT_LENGTH, self.body.len().into());
+        }
+        (request, self.body.clone())
+    }
+
+    fn ask<B>(&self, uri: &Uri, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
     }
 }
 
-fn ask<B: Default>(uri: &Uri) -> Request<B> {
-    let mut request = Request::new(B::default());
-    *request.uri_mut() = uri.clone();
-    request.headers_mut().insert(USER_AGENT, AGENT);
-    request.headers_mut().insert(ACCEPT, ANYTHING);
-    request
+/// Those of every probe; what the check says of the same name takes their place.
+fn headers(check: &HttpCheck) -> Result<HeaderMap, http::Error> {
+    let mut headers = HeaderMap::from_iter([(USER_AGENT, AGENT), (ACCEPT, ANYTHING)]);
+    for (name, _) in &check.headers {
+        headers.remove(name);
+    }
+    for (name, value) in &check.headers {
+        headers.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+    }
+    Ok(headers)
 }
 
 #[cfg(test)]
@@ -148,7 +175,7 @@ mod tests {
     }
 
     fn get(path: &str) -> HttpCheck {
-        HttpCheck { path: path.to_owned(), expect: vec![200] }
+        HttpCheck::get(path, [200])
     }
 
     #[test]
@@ -165,8 +192,8 @@ mod tests {
                 panic!("{address}")
             };
             assert_eq!(http.question.host, host);
-            assert_eq!(http.question.http1::<()>().uri(), "/readyz?verbose");
-            assert_eq!(http.question.http2().uri().to_string(), format!("http://{host}/readyz?verbose"));
+            assert_eq!(http.question.http1().uri(), "/readyz?verbose");
+            assert_eq!(http.question.http2().0.uri().to_string(), format!("http://{host}/readyz?verbose"));
         }
     }
 

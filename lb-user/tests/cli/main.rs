@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub)]
 
 mod agent;
+mod care;
 mod check;
 mod cleanup;
 #[allow(dead_code)]
@@ -43,7 +44,8 @@ fn wrong_usage_is_2_with_an_explanation_on_stderr() {
 fn help_is_on_stdout_and_hides_what_only_the_agent_calls() {
     let done = Sandbox::new().lbctl(&["--help"]);
     assert_eq!(done.code, 0);
-    for word in ["run", "backends", "status", "check", "plan", "hosts", "cleanup", "Examples:", "Exit codes:"]
+    for word in
+        ["run", "backends", "status", "check", "plan", "hosts", "cleanup", "care", "Examples:", "Exit codes:"]
     {
         assert!(done.stdout.contains(word), "{word}: {done:?}");
     }

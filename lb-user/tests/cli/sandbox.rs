@@ -117,7 +117,7 @@ impl Sandbox {
     ) -> Finished {
         let stderr = self.path("stderr");
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("LBCTL_") {
+            if ["LBCTL_", "CARE_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

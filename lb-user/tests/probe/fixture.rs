@@ -162,7 +162,7 @@ pub(crate) async fn three_ways(
 }
 
 pub(crate) fn check() -> HttpCheck {
-    HttpCheck { path: "/readyz".to_owned(), expect: vec![200, 401] }
+    HttpCheck::get("/readyz", [200, 401])
 }
 
 pub(crate) fn target(address: SocketAddr, kind: CheckKind) -> ProbeTarget {

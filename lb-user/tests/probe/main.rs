@@ -5,3 +5,4 @@ mod connection;
 mod fixture;
 mod outcome;
 mod pki;
+mod request;

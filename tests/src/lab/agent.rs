@@ -1,7 +1,7 @@
 //! lbctl in the node: the agent as a process, and its commands.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -30,8 +30,7 @@ impl Lab {
     /// When it ends or stays silent: quotes its log.
     pub fn start_agent(&self) -> anyhow::Result<Agent> {
         let mut agent = self.spawn_agent(&[])?;
-        let answered = eventually(START_DEADLINE, "the agent's admin socket answers", || agent.answers())?;
-        ensure!(answered, "start the agent: it has ended; its log:\n{}", agent.log());
+        agent.await_answer()?;
         Ok(agent)
     }
 
@@ -52,6 +51,39 @@ impl Lab {
     pub fn lbctl(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
         let words = self.lbctl_words(arguments)?;
         self.node().spawn(&binaries::lbctl()?, &words)?.wait_deadline(COMMAND_DEADLINE)
+    }
+
+    /// Starts an lbctl command in the node that reads no configuration, such as `care`, and does not wait. The lab's places
+    /// are in its environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_without_config(&self, arguments: &[&str]) -> anyhow::Result<Agent> {
+        let mut words = self.environment();
+        words.push(binaries::lbctl()?.into());
+        words.extend(arguments.iter().map(OsString::from));
+        // env(1) becomes what it starts, so the pid stays.
+        let process = self.node().spawn(Path::new("env"), &words)?;
+        Ok(Agent { process, socket: self.admin_socket() })
+    }
+
+    /// Where things are, as lbctl's flags have it in the environment: `NAME=value`.
+    fn environment(&self) -> Vec<OsString> {
+        let places = [
+            ("LBCTL_CGROUP", self.node().cgroup().path().to_owned()),
+            ("LBCTL_BPFFS", self.pins()),
+            ("LBCTL_STATE_DIR", self.dir().join("state")),
+            ("LBCTL_HOSTS_PATH", self.hosts_file()),
+            ("LBCTL_ADMIN_SOCKET", self.admin_socket()),
+        ];
+        let dataplane = self.dataplane().name().map(|name| ("LBCTL_DATAPLANE", name.into()));
+        let word = |(name, value): (&str, PathBuf)| {
+            let mut word = OsString::from(name);
+            word.push("=");
+            word.push(value);
+            word
+        };
+        places.into_iter().chain(dataplane).map(word).collect()
     }
 
     fn lbctl_words(&self, arguments: &[&str]) -> anyhow::Result<Vec<OsString>> {
@@ -117,6 +149,16 @@ impl Agent {
     /// When it does not answer.
     pub fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<unix_http::Response> {
         unix_http::request(&self.socket, method, path, body)
+    }
+
+    /// Waits until its admin socket answers.
+    ///
+    /// # Errors
+    /// When it ends or stays silent: quotes its log.
+    pub fn await_answer(&mut self) -> anyhow::Result<()> {
+        let answered = eventually(START_DEADLINE, "the agent's admin socket answers", || self.answers())?;
+        ensure!(answered, "start the agent: it has ended; its log:\n{}", self.log());
+        Ok(())
     }
 
     /// For polling: whether `/healthz` on the admin socket answers 200 (`false`: it never will), or why not yet.

@@ -1,9 +1,10 @@
-//! What the tests share: questions to masters here, to the agent in `agent`, traffic in `load`, who may run beside whom in
-//! `quiet`, what a node looks like in `traces`.
+//! What the tests share: questions to masters here, to the agent in `agent`, lvscare's commands in `care`, traffic in `load`,
+//! who may run beside whom in `quiet`, what a node looks like in `traces`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, which uses what it needs")]
 
 pub mod agent;
+pub mod care;
 pub mod load;
 pub mod quiet;
 pub mod traces;

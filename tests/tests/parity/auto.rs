@@ -70,7 +70,7 @@ pub fn exits_4_without_ipvs(setup: Setup) {
 }
 
 /// Takes IPVS away from the kernel, which gets it back when this is dropped and somebody asks for it.
-struct WithoutIpvs {
+pub(super) struct WithoutIpvs {
     modprobe: String,
 }
 
@@ -78,7 +78,7 @@ struct WithoutIpvs {
 const MODPROBE: &str = "/proc/sys/kernel/modprobe";
 
 impl WithoutIpvs {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let modprobe = fs::read_to_string(MODPROBE).unwrap();
         fs::write(MODPROBE, "/bin/false").unwrap();
         let own = Self { modprobe };

@@ -72,7 +72,7 @@ fn example_config() -> Config {
             ],
             health: HealthCheck {
                 kind: CheckKind::Https(
-                    HttpCheck { path: "/readyz".to_owned(), expect: vec![200, 401, 403] },
+                    HttpCheck::get("/readyz", [200, 401, 403]),
                     TlsCheck { ca: Ca::Auto, server_name: ServerName::Auto },
                 ),
                 interval: Duration::from_secs(2),
@@ -156,7 +156,7 @@ services:
     let name = ServerName::Name("Kube-Master.example".to_owned());
     assert_eq!(*tls, TlsCheck { ca: Ca::Insecure, server_name: name });
     assert_eq!((b.policy, b.on_all_down, b.backends[0].weight), (Policy::LeastConn, OnAllDown::All, 0));
-    let http = HttpCheck { path: "/x?verbose".to_owned(), expect: vec![204] };
+    let http = HttpCheck::get("/x?verbose", [204]);
     assert_eq!(b.health.kind, CheckKind::Http(http));
     assert_eq!((c.policy, &c.health.kind), (Policy::RoundRobin, &CheckKind::Tcp));
     let CheckKind::Https(_, tls) = &d.health.kind else { panic!("https is the default") };

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     config::{DEFAULT_SERVICE, Problem},
     model::{Policy, Scope},
-    probe::CheckKind,
+    probe::{CheckKind, HttpCheck},
 };
 
 fn some(text: &str) -> Option<String> {
@@ -91,6 +91,20 @@ fn a_bad_flag_is_named_without_a_line() {
         (Overrides { interval: some("100ms"), ..one_service() }, "--interval: timeout 1s is longer than"),
         (Overrides { health_expect: vec![99], ..one_service() }, "--health-expect: 99 is not in"),
         (Overrides { fall: Some(0), ..one_service() }, "--fall: 0 is not in"),
+        (Overrides { health_method: some("G T"), ..one_service() }, "--health-req-method: \"G T\" is not a"),
+        (
+            Overrides { health_method: some("CONNECT"), ..one_service() },
+            "--health-req-method: \"CONNECT\" is",
+        ),
+        (with_header("", "x"), "--health-req-headers: \"\" is not the name of a header"),
+        (with_header("a b", "x"), "--health-req-headers: \"a b\" is not the name of a header"),
+        (with_header("Accept", "a\r\nb"), "--health-req-headers: the value of Accept has characters"),
+        (with_header("Host", "a"), "--health-req-headers: Host is a header of the connection itself"),
+        (with_header("A", &"x".repeat(8192)), "--health-req-headers: 8193 bytes of headers, at most 8192"),
+        (
+            Overrides { health_body: Some("x".repeat(8193)), ..one_service() },
+            "--health-req-body: 8193 bytes of body, at most 8192",
+        ),
         (Overrides { dead_after: some("1ms"), ..one_service() }, "--dead-after: 1ms is shorter than"),
     ] {
         for file in [None, Some(LEAST)] {
@@ -103,6 +117,38 @@ fn a_bad_flag_is_named_without_a_line() {
             assert_eq!(seen.lines().count(), 1, "one mistake is one line: {seen}");
         }
     }
+}
+
+fn with_header(name: &str, value: &str) -> Overrides {
+    Overrides { health_headers: vec![(name.to_owned(), value.to_owned())], ..one_service() }
+}
+
+#[test]
+fn flags_can_ask_for_more_than_a_get() {
+    let headers = vec![("X-Probe".to_owned(), "a".to_owned()), ("x-probe".to_owned(), String::new())];
+    let flags = Overrides {
+        health_method: some("POST"),
+        health_headers: headers.clone(),
+        health_body: some("{}"),
+        ..one_service()
+    };
+    let config = load(Some(("lb.yaml", LEAST)), &flags).unwrap();
+    let CheckKind::Https(http, _) = &config.services[0].health.kind else { panic!("https is the default") };
+    let wanted = HttpCheck {
+        method: "POST".to_owned(),
+        headers,
+        body: "{}".to_owned(),
+        ..HttpCheck::get("/readyz", [200, 401, 403])
+    };
+    assert_eq!(*http, wanted);
+    let tcp = Overrides { health_type: some("tcp"), ..flags };
+    assert!(flag_complaints(None, &tcp).starts_with("--health-req-method: makes no sense with type tcp"));
+}
+
+#[test]
+fn the_file_knows_no_request_but_a_get() {
+    let file = format!("{LEAST}  health: {{method: POST}}\n");
+    assert!(complaints(&file).starts_with("lb.yaml:5:12: services[0].health.method: unknown field"));
 }
 
 #[test]

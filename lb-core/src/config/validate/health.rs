@@ -1,16 +1,11 @@
 use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
-use super::{FieldPath, Problem, Report, paths, scalar};
+use super::{FieldPath, Problem, Report, paths, request, scalar};
 use crate::{
-    config::raw::{Number, RawHealth},
+    config::raw::RawHealth,
     model::Hostname,
-    probe::{Ca, CheckKind, HealthCheck, HttpCheck, ServerName, TlsCheck},
+    probe::{Ca, CheckKind, HealthCheck, ServerName, TlsCheck},
 };
-
-const DEFAULT_PATH: &str = "/readyz";
-
-/// 401 and 403 say: alive, but anonymous requests are refused.
-const DEFAULT_EXPECT: [u16; 3] = [200, 401, 403];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -101,7 +96,13 @@ fn check_kind(raw: &RawHealth, path: &FieldPath, report: &mut Report<'_>) -> Opt
     let kind = scalar::choice(&raw.kind, Kind::ALL, Kind::as_str, Kind::Https, &path.key("type"), report);
     // With an unknown type the fields are judged as for https, which has them all.
     let known = kind.unwrap_or(Kind::Https);
-    let http = [("path", raw.path.is_some()), ("expect", raw.expect.is_some())];
+    let http = [
+        ("path", raw.path.is_some()),
+        ("expect", raw.expect.is_some()),
+        ("method", raw.method.is_some()),
+        ("headers", raw.headers.is_some()),
+        ("body", raw.body.is_some()),
+    ];
     let tls = [("ca", raw.ca.is_some()), ("serverName", raw.server_name.is_some())];
     let foreign: Vec<_> = match known {
         Kind::Https => Vec::new(),
@@ -116,54 +117,17 @@ fn check_kind(raw: &RawHealth, path: &FieldPath, report: &mut Report<'_>) -> Opt
     if !fits {
         return None;
     }
-    let http = |report: &mut Report<'_>| {
-        let request = request_path(raw.path.as_deref(), &path.key("path"), report);
-        let expect = expected_codes(raw.expect.as_deref(), &path.key("expect"), report);
-        Some(HttpCheck { path: request?, expect: expect? })
-    };
     let checked = match known {
         Kind::Tcp => CheckKind::Tcp,
-        Kind::Http => CheckKind::Http(http(report)?),
+        Kind::Http => CheckKind::Http(request::check(raw, path, report)?),
         Kind::Https => {
-            let http = http(report);
+            let http = request::check(raw, path, report);
             let ca = authority(raw.ca.as_deref(), &path.key("ca"), report);
             let server_name = server_name(raw.server_name.as_deref(), &path.key("serverName"), report);
             CheckKind::Https(http?, TlsCheck { ca: ca?, server_name: server_name? })
         }
     };
     kind.map(|_| checked)
-}
-
-fn request_path(raw: Option<&str>, path: &FieldPath, report: &mut Report<'_>) -> Option<String> {
-    let text = raw.unwrap_or(DEFAULT_PATH);
-    // What a request target may hold (RFC 9112 section 3.2.1, RFC 3986 section 3.3) is visible ASCII without
-    // the fragment's `#`.
-    let fits = |b: u8| b.is_ascii_graphic() && b != b'#';
-    if text.starts_with('/') && text.bytes().all(fits) {
-        return Some(text.to_owned());
-    }
-    report.add(path, Problem::RequestPath { text: text.to_owned() });
-    None
-}
-
-fn expected_codes(raw: Option<&[Number]>, path: &FieldPath, report: &mut Report<'_>) -> Option<Vec<u16>> {
-    let Some(numbers) = raw else { return Some(DEFAULT_EXPECT.to_vec()) };
-    if numbers.is_empty() {
-        report.add(path, Problem::NoStatusCodes);
-    }
-    let mut codes = Vec::new();
-    for (index, number) in numbers.iter().enumerate() {
-        let path = &path.index(index);
-        let code = scalar::number(Some(*number), (100, 599), 200, path, report);
-        let Some(code) = code.and_then(|code| u16::try_from(code).ok()) else { continue };
-        if codes.contains(&code) {
-            report.add(path, Problem::Repeated { value: code.to_string() });
-        } else {
-            codes.push(code);
-        }
-    }
-    // Fewer codes than numbers: some were wrong.
-    (codes.len() == numbers.len() && !codes.is_empty()).then_some(codes)
 }
 
 fn authority(raw: Option<&str>, path: &FieldPath, report: &mut Report<'_>) -> Option<Ca> {

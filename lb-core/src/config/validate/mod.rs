@@ -3,6 +3,7 @@
 
 mod health;
 mod paths;
+mod request;
 mod scalar;
 mod service;
 

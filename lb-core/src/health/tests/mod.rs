@@ -25,7 +25,7 @@ fn count(n: u32) -> NonZeroU32 {
 /// The defaults of the config file.
 fn check() -> HealthCheck {
     HealthCheck {
-        kind: CheckKind::Http(HttpCheck { path: "/readyz".into(), expect: vec![200] }),
+        kind: CheckKind::Http(HttpCheck::get("/readyz", [200])),
         interval: ms(2000),
         timeout: ms(1000),
         fall: count(3),

@@ -232,10 +232,7 @@ fn a_reload_keeps_the_state_and_takes_the_new_numbers() {
 #[test]
 fn a_reload_with_a_new_question_asks_it_at_once() {
     let mut story = Story::up(&check());
-    let asked = HealthCheck {
-        kind: CheckKind::Http(HttpCheck { path: "/livez".into(), expect: vec![200] }),
-        ..check()
-    };
+    let asked = HealthCheck { kind: CheckKind::Http(HttpCheck::get("/livez", [200])), ..check() };
     story.machine.retune(&asked, story.now);
     assert_eq!(story.pause(), ms(0));
     story.machine.probe_started(story.now);
