@@ -1,0 +1,176 @@
+//! The container image, in containerd: what a static pod will find.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::load::{Load, assert_untouched, requests};
+use common::quiet::beside_others;
+use common::{SOON, lab};
+use lb_tests::containerd::{Container, Containerd, Mount};
+use lb_tests::lab::{HOSTNAME, VIP};
+use lb_tests::pki::Signer;
+use lb_tests::process::Finished;
+use lb_tests::wait::eventually;
+use lb_tests::{Lab, binaries, preflight, unix_http};
+use rustix::process::Signal;
+
+/// What the agent is allowed.
+const CAPABILITIES: [&str; 2] = ["CAP_BPF", "CAP_NET_ADMIN"];
+
+/// A lab and what is in it for a container; `None` only where the user allowed skipping.
+fn lab_for_containers(masters: u8) -> Option<Lab> {
+    if preflight::ready_for_containers().unwrap() { lab(masters) } else { None }
+}
+
+/// containerd with the image, whose name comes with it.
+fn containerd(lab: &Lab) -> (Containerd<'_>, String) {
+    let containerd = Containerd::start(lab).unwrap();
+    let names = containerd.import(&binaries::image().unwrap()).unwrap();
+    assert_eq!(names.len(), 1, "{names:?}");
+    (containerd, names.concat())
+}
+
+/// What is the node's own, and stays when a container goes.
+struct Inside {
+    hosts: PathBuf,
+    admin_socket: PathBuf,
+    mounts: Vec<(PathBuf, &'static str, bool)>,
+}
+
+/// Makes the node's directories, and a configuration that names them as a container sees them.
+fn inside(lab: &Lab) -> Inside {
+    let made = |name: &str| {
+        let dir = lab.dir().join("of-the-node").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    };
+    let (etc, run, state) = (made("etc"), made("run"), made("state"));
+    let (hosts, admin_socket) = (etc.join("hosts"), run.join("lbctl.sock"));
+    fs::copy(lab.hosts_file(), &hosts).unwrap();
+    let config = lab
+        .agent_config(|yaml| {
+            yaml["cgroup"] = "auto".into();
+            yaml["bpffs"] = "/host/bpf/lbctl".into();
+            yaml["stateDir"] = "/var/lib/lbctl".into();
+            yaml["hosts"]["path"] = "/host/etc/hosts".into();
+            yaml["admin"]["socket"] = "/run/lbctl/lbctl.sock".into();
+            yaml["services"][0]["health"]["ca"] = "/etc/kubernetes/pki/ca.crt".into();
+        })
+        .unwrap();
+    let mounts = vec![
+        (config, "/etc/lbctl/config.yaml", false),
+        (lab.pki().ca(Signer::Lab), "/etc/kubernetes/pki/ca.crt", false),
+        (lb_tests::cgroup::root().unwrap(), "/host/cgroup", false),
+        (lab.pins().parent().unwrap().to_owned(), "/host/bpf", true),
+        (etc, "/host/etc", true),
+        (run, "/run/lbctl", true),
+        (state, "/var/lib/lbctl", true),
+    ];
+    Inside { hosts, admin_socket, mounts }
+}
+
+impl Inside {
+    fn container(&self, name: &str) -> Container {
+        let mounts = self.mounts.iter();
+        Container {
+            name: name.to_owned(),
+            capabilities: CAPABILITIES.to_vec(),
+            mounts: mounts
+                .map(|(source, target, writable)| Mount {
+                    source: source.clone(),
+                    target,
+                    writable: *writable,
+                })
+                .collect(),
+            more: Vec::new(),
+        }
+    }
+}
+
+fn once(containerd: &Containerd<'_>, image: &str, container: &Container) -> Finished {
+    let mut process = containerd.run(image, container, &["run", "--once", "--wait", "10s"]).unwrap();
+    process.wait_deadline(Duration::from_secs(30)).unwrap()
+}
+
+/// Waits until the agent behind an admin socket has programmed the node, and returns its status.
+fn ready(inside: &Inside) -> serde_json::Value {
+    let ask = |path| unix_http::request(&inside.admin_socket, "GET", path, "");
+    eventually(SOON, "the agent in the container is ready", || {
+        let response = ask("/readyz").map_err(|error| format!("{error:#}"))?;
+        if response.status == 200 { Ok(()) } else { Err(format!("{response:?}")) }
+    })
+    .unwrap();
+    serde_json::from_str(&ask("/v1/status").unwrap().body).unwrap()
+}
+
+#[test]
+fn the_image_has_its_name_and_holds_the_binary_that_is_tested() {
+    let _turn = beside_others();
+    let Some(lab) = lab_for_containers(0) else { return };
+    let (containerd, image) = containerd(&lab);
+    assert!(image.ends_with(concat!("/lbctl:", env!("CARGO_PKG_VERSION"))), "{image}");
+    let nothing = Container { name: "version".into(), capabilities: vec![], mounts: vec![], more: vec![] };
+    let inside = containerd.run(&image, &nothing, &["version"]).unwrap().wait_deadline(SOON).unwrap();
+    let outside = lab.node().run(&[binaries::lbctl().unwrap().to_str().unwrap(), "version"]).unwrap();
+    assert_eq!(inside.success().unwrap(), outside.success().unwrap());
+}
+
+#[test]
+fn with_two_capabilities_a_container_programs_the_node_and_another_takes_over_without_a_gap() {
+    let _turn = beside_others();
+    let Some(lab) = lab_for_containers(3) else { return };
+    let inside = inside(&lab);
+    let (containerd, image) = containerd(&lab);
+
+    let done = once(&containerd, &image, &inside.container("once"));
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    let report = requests(lab.node(), VIP, "v4", 100);
+    assert_eq!((report.ok(), report.failed()), (100, 0), "{report:?}");
+    assert!(fs::read_to_string(&inside.hosts).unwrap().contains(HOSTNAME));
+
+    let load = Load::start(&lab, "v4", 4, 3);
+    let mut agent = containerd.run(&image, &inside.container("agent"), &["run"]).unwrap();
+    let status = ready(&inside);
+    assert_eq!(status["dataplane"]["effective"], true, "{status}");
+    load.more(200);
+    assert_untouched(&load.stop());
+
+    lab.master(0).kill().unwrap();
+    eventually(SOON, "the dead master is left", || {
+        let report = requests(lab.node(), VIP, "v4", 20);
+        if report.ok() == 20 && report.served("m1") == 0 { Ok(()) } else { Err(format!("{report:?}")) }
+    })
+    .unwrap();
+
+    agent.signal(Signal::TERM).unwrap();
+    let ended = agent.wait_deadline(SOON).unwrap();
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert_eq!(requests(lab.node(), VIP, "v4", 50).ok(), 50, "the kernel goes on without the container");
+}
+
+#[test]
+fn the_true_cgroup_root_is_found_from_a_cgroup_namespace_of_the_containers_own() {
+    let _turn = beside_others();
+    let Some(lab) = lab_for_containers(1) else { return };
+    let inside = inside(&lab);
+    let (containerd, image) = containerd(&lab);
+    // As kubelets have it on hosts with cgroup v2 alone; its root is the node's cgroup.
+    let arguments = ["--cgroup", "sleep", "1000"];
+    let namespace = lab.node().spawn(std::path::Path::new("unshare"), &arguments).unwrap();
+    let mut container = inside.container("once");
+    container.more = vec!["--with-ns".into(), format!("cgroup:/proc/{}/ns/cgroup", namespace.pid())];
+
+    let done = once(&containerd, &image, &container);
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    // Who is not in the container's cgroup is served too.
+    let client = binaries::client().unwrap();
+    let ca = lab.pki().ca(Signer::Lab);
+    let words = ["--tls", "--ca", ca.to_str().unwrap(), "--server-name", HOSTNAME, "connect", "--to", VIP];
+    let mut outside = lab.node().spawn_outside(&client, &words).unwrap();
+    let report = outside.wait_deadline(SOON).unwrap().success().unwrap();
+    assert!(report.contains(r#""m1":1"#), "{report}");
+}
