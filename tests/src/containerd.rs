@@ -45,7 +45,7 @@ pub struct Containerd<'lab> {
 
 /// How a container is run. It has the node's network, a root that is read-only and containerd's default seccomp profile.
 pub struct Container {
-    /// Its name, unused so far.
+    /// Its name in the lab, unused so far.
     pub name: String,
     /// Its capabilities, `CAP_…`; it has no others.
     pub capabilities: Vec<&'static str>,
@@ -95,8 +95,8 @@ impl<'lab> Containerd<'lab> {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// Starts a container, whose output is that of the process returned and whose exit code it has. Signals are passed on,
-    /// but for SIGKILL.
+    /// Starts a container, in a cgroup of its own beside the node's. The process returned has its output and its exit code,
+    /// and passes signals on, but for SIGKILL.
     ///
     /// # Errors
     /// When ctr cannot be started.
@@ -106,10 +106,28 @@ impl<'lab> Containerd<'lab> {
         let options = ["run", "--rm", "--net-host", "--read-only", "--seccomp", "--fifo-dir"];
         arguments.extend(options.map(str::to_owned));
         arguments.push(fifos.to_string_lossy().into_owned());
+        let id = self.lab.name().role(&container.name);
+        arguments.extend(["--cgroup".to_owned(), format!("/{id}")]);
         arguments.extend(container.arguments());
-        arguments.extend([image, &container.name].map(str::to_owned));
+        arguments.extend([image.to_owned(), id]);
         arguments.extend(command.iter().map(|&word| word.to_owned()));
         self.lab.node().spawn(Path::new("ctr"), &arguments)
+    }
+
+    /// What the kernel says of a running container's process, proc_pid_status(5): one of the fields.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn status(&self, container: &Container, field: &str) -> anyhow::Result<String> {
+        let id = self.lab.name().role(&container.name);
+        let tasks = self.ctr(&["tasks", "list"])?.success().context("list the containers")?;
+        let task = tasks.lines().find_map(|line| line.strip_prefix(&id));
+        let pid = task.and_then(|task| task.split_whitespace().next());
+        let pid = pid.with_context(|| format!("find {id} among the containers: {tasks}"))?;
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":"));
+        value.map(|value| value.trim().to_owned()).with_context(|| format!("find {field} in {path}"))
     }
 
     /// Runs `ctr` to its end.

@@ -18,6 +18,10 @@ use lb_tests::wait::eventually;
 use lb_tests::{Lab, binaries, preflight, unix_http};
 use rustix::process::Signal;
 
+/// Their numbers in linux/capability.h.
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_BPF: u32 = 39;
+
 /// What the agent is allowed.
 const CAPABILITIES: [&str; 2] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
@@ -92,7 +96,7 @@ impl Inside {
 }
 
 fn once(containerd: &Containerd<'_>, image: &str, container: &Container) -> Finished {
-    let mut process = containerd.run(image, container, &["run", "--once", "--wait", "10s"]).unwrap();
+    let mut process = containerd.run(image, container, &["lbctl", "run", "--once", "--wait", "10s"]).unwrap();
     process.wait_deadline(Duration::from_secs(30)).unwrap()
 }
 
@@ -114,7 +118,8 @@ fn the_image_has_its_name_and_holds_the_binary_that_is_tested() {
     let (containerd, image) = containerd(&lab);
     assert!(image.ends_with(concat!("/lbctl:", env!("CARGO_PKG_VERSION"))), "{image}");
     let nothing = Container { name: "version".into(), capabilities: vec![], mounts: vec![], more: vec![] };
-    let inside = containerd.run(&image, &nothing, &["version"]).unwrap().wait_deadline(SOON).unwrap();
+    let inside =
+        containerd.run(&image, &nothing, &["lbctl", "version"]).unwrap().wait_deadline(SOON).unwrap();
     let outside = lab.node().run(&[binaries::lbctl().unwrap().to_str().unwrap(), "version"]).unwrap();
     assert_eq!(inside.success().unwrap(), outside.success().unwrap());
 }
@@ -133,9 +138,13 @@ fn with_two_capabilities_a_container_programs_the_node_and_another_takes_over_wi
     assert!(fs::read_to_string(&inside.hosts).unwrap().contains(HOSTNAME));
 
     let load = Load::start(&lab, "v4", 4, 3);
-    let mut agent = containerd.run(&image, &inside.container("agent"), &["run"]).unwrap();
+    let container = inside.container("agent");
+    let mut agent = containerd.run(&image, &container, &["lbctl", "run"]).unwrap();
     let status = ready(&inside);
     assert_eq!(status["dataplane"]["effective"], true, "{status}");
+    let confined = |field| containerd.status(&container, field).unwrap();
+    assert_eq!(confined("CapEff"), format!("{:016x}", 1_u64 << CAP_BPF | 1_u64 << CAP_NET_ADMIN));
+    assert_eq!((confined("Seccomp"), confined("NoNewPrivs")), ("2".to_owned(), "1".to_owned()));
     load.more(200);
     assert_untouched(&load.stop());
 
