@@ -101,7 +101,7 @@ impl<'lab> Containerd<'lab> {
     /// # Errors
     /// When ctr cannot be started.
     pub fn run(&self, image: &str, container: &Container, command: &[&str]) -> anyhow::Result<Proc> {
-        let mut arguments = self.address();
+        let mut arguments = self.ctr_words();
         let fifos = self.dir.join("fifos");
         let options = ["run", "--rm", "--net-host", "--read-only", "--seccomp", "--fifo-dir"];
         arguments.extend(options.map(str::to_owned));
@@ -111,7 +111,7 @@ impl<'lab> Containerd<'lab> {
         arguments.extend(container.arguments());
         arguments.extend([image.to_owned(), id]);
         arguments.extend(command.iter().map(|&word| word.to_owned()));
-        self.lab.node().spawn(Path::new("ctr"), &arguments)
+        self.lab.node().spawn(Path::new("env"), &arguments)
     }
 
     /// What the kernel says of a running container's process, proc_pid_status(5): one of the fields.
@@ -135,15 +135,16 @@ impl<'lab> Containerd<'lab> {
     /// # Errors
     /// When it cannot be started or does not end; not when it exits with other than 0.
     pub fn ctr(&self, words: &[&str]) -> anyhow::Result<Finished> {
-        let address = self.address();
-        let address = address.iter().map(String::as_str);
-        self.lab
-            .node()
-            .run(&["ctr"].into_iter().chain(address).chain(words.iter().copied()).collect::<Vec<_>>())
+        let mut all = vec!["env".to_owned()];
+        all.extend(self.ctr_words());
+        all.extend(words.iter().map(|&word| word.to_owned()));
+        self.lab.node().run(&all.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    fn address(&self) -> Vec<String> {
-        vec!["--address".to_owned(), socket(&self.dir).to_string_lossy().into_owned()]
+    /// ctr itself, for env(1): where the directory that this variable names is missing, as without a login, it gives up.
+    fn ctr_words(&self) -> Vec<String> {
+        let socket = socket(&self.dir).to_string_lossy().into_owned();
+        ["--unset=XDG_RUNTIME_DIR", "ctr", "--address", &socket].map(str::to_owned).to_vec()
     }
 
     /// For polling: whether it answers (`false`: it never will), or why not yet.
