@@ -9,6 +9,7 @@ pub mod control;
 pub mod desired;
 pub mod health;
 pub mod hosts;
+pub mod manifest;
 pub mod model;
 pub mod operator;
 pub mod probe;

@@ -46,6 +46,50 @@ pub struct Overrides {
     pub on_all_down: Option<String>,
 }
 
+impl Overrides {
+    /// The flags that say this, without their dashes, each with its value.
+    pub fn flags(&self) -> Vec<(&'static str, String)> {
+        let listed = |numbers: &[u16]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let texts = [
+            ("dataplane", &self.dataplane),
+            ("scope", &self.scope),
+            ("cgroup", &self.cgroup),
+            ("bpffs", &self.bpffs),
+            ("state-dir", &self.state_dir),
+            ("hosts-path", &self.hosts_path),
+            ("admin-socket", &self.admin_socket),
+            ("metrics-listen", &self.metrics_listen),
+            ("vip", &self.vip),
+            ("hostname", &self.hostname),
+            ("policy", &self.policy),
+            ("prefer", &self.prefer),
+            ("health-type", &self.health_type),
+            ("health-path", &self.health_path),
+            ("ca", &self.ca),
+            ("server-name", &self.server_name),
+            ("interval", &self.interval),
+            ("timeout", &self.timeout),
+            ("heartbeat", &self.heartbeat),
+            ("dead-after", &self.dead_after),
+            ("on-down", &self.on_down),
+            ("on-all-down", &self.on_all_down),
+        ];
+        let texts = texts.into_iter().filter_map(|(flag, text)| Some((flag, text.clone()?)));
+        let backends = self.backends.iter().map(|backend| ("backend", backend.clone()));
+        let others = [
+            ("hosts-manage", self.hosts_manage.map(|manage| manage.to_string())),
+            (
+                "health-expect",
+                Some(&self.health_expect).filter(|codes| !codes.is_empty()).map(|codes| listed(codes)),
+            ),
+            ("fall", self.fall.map(|n| n.to_string())),
+            ("rise", self.rise.map(|n| n.to_string())),
+        ];
+        let others = others.into_iter().filter_map(|(flag, text)| Some((flag, text?)));
+        texts.chain(backends).chain(others).collect()
+    }
+}
+
 /// Puts the overrides into what the file says, and notes which fields they set.
 pub(super) fn apply(overrides: &Overrides, raw: &mut RawConfig, sources: &mut Sources) -> Vec<ConfigError> {
     apply_globals(overrides, raw, sources);

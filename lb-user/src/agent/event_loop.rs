@@ -33,7 +33,7 @@ use crate::{
     admin::{OperatorCall, Snapshot},
     cli::source::ConfigSource,
     dataplane::socket::BpfLog,
-    os::{alarm::Alarm, lock::AgentLock},
+    os::{alarm::Alarm, lock::AgentLock, supervisor},
     probe::{ProbeEvent, ProbeRequest},
 };
 
@@ -51,6 +51,8 @@ pub(super) struct Agent {
     pub(super) answers: Answers,
     pub(super) moving: Moving,
     pub(super) published: Published,
+    /// Whoever started the agent knows that the node is programmed.
+    pub(super) told_ready: bool,
     /// What the kernel programs log.
     pub(super) bpf_log: BpfLog,
     /// Held, not used; dropped last, after the reconciler has ended.
@@ -108,6 +110,7 @@ impl Agent {
             if let Some(ended) = self.once_ended() {
                 return ended;
             }
+            self.tell_ready();
             match self.next().await? {
                 Wake::Stop => {
                     tracing::info!("stopping; the kernel keeps the dataplane");
@@ -121,6 +124,15 @@ impl Agent {
                 Wake::Kept => self.note_kept(),
             }
             self.publish();
+        }
+    }
+
+    /// Tells systemd once that the node is programmed and every backend has its first verdict. Nobody need be up: a master's
+    /// own apiserver is started by the kubelet that waits for this.
+    fn tell_ready(&mut self) {
+        if !self.told_ready && self.is_in_place() && self.controller.is_settled() {
+            self.told_ready = true;
+            supervisor::tell_ready();
         }
     }
 

@@ -35,12 +35,16 @@ impl Progress {
 }
 
 impl Agent {
+    /// Whether the kernel and the hosts file are as they should be.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.published.is_programmed() && (!self.config.hosts.manage || self.published.hosts == Some(Ok(())))
+    }
+
     /// Whether `--once` has what it came for, or has waited long enough.
     pub(super) fn once_ended(&mut self) -> Option<Result<Ended, AgentError>> {
+        let programmed = self.is_in_place();
         let progress = self.once.as_mut()?;
         let now = Instant::now();
-        let hosts = !self.config.hosts.manage || self.published.hosts == Some(Ok(()));
-        let programmed = self.published.is_programmed() && hosts;
         let (served, settled) = (self.controller.all_services_up(), self.controller.is_settled());
         progress.served = (programmed && served).then(|| progress.served.unwrap_or(now));
         match progress.served {

@@ -115,6 +115,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         answers: Answers::default(),
         moving: Moving::default(),
         published,
+        told_ready: false,
         bpf_log: options.bpf_log,
         lock,
     };

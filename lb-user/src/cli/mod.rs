@@ -9,6 +9,7 @@ mod globals;
 mod hosts;
 mod known;
 mod logging;
+mod manifest;
 mod overrides;
 mod plan;
 mod print;
@@ -59,6 +60,7 @@ enum Command {
     Check(check::Check),
     Plan(plan::Plan),
     Hosts(hosts::Hosts),
+    Manifest(manifest::Manifest),
     Cleanup(cleanup::Cleanup),
     Completion(completion::Completion),
     Version(version::Version),
@@ -88,6 +90,7 @@ impl Command {
             Self::Check(command) => command.run(globals),
             Self::Plan(command) => command.run(globals),
             Self::Hosts(command) => command.run(globals),
+            Self::Manifest(command) => command.run(globals),
             Self::Cleanup(command) => command.run(globals),
             Self::Completion(command) => command.run(),
             Self::Version(command) => command.run(globals),

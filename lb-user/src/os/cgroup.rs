@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::mountinfo::{self, Mount};
@@ -19,8 +19,13 @@ const NOT_ON_ROOT: &str = "cgroup.type";
 /// that part would miss the rest of the node.
 pub fn root() -> Result<PathBuf, DataplaneError> {
     let mounts = mountinfo::read().map_err(DataplaneError::failed("read", "/proc/self/mountinfo"))?;
-    let found = root_of(&mounts, |dir| dir.join(NOT_ON_ROOT).exists());
+    let found = root_of(&mounts, |dir| !is_root(dir));
     found.map_err(|Missing { what, remedy }| DataplaneError::Missing { what, remedy: remedy.to_owned() })
+}
+
+/// Whether a directory of the hierarchy is its true root: then every process of the node lives below it.
+pub fn is_root(cgroup: &Path) -> bool {
+    !cgroup.join(NOT_ON_ROOT).exists()
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +42,7 @@ fn root_of(mounts: &[Mount], is_inner: impl Fn(&Path) -> bool) -> Result<PathBuf
             remedy: "mount it (mount -t cgroup2 none /sys/fs/cgroup/unified), or set dataplane: ipvs",
         });
     }
-    let whole = |mount: &&&Mount| mount.root == Path::new("/") && !is_inner(&mount.target);
+    let whole = |mount: &&&Mount| is_upwards(&mount.root) && !is_inner(&mount.target);
     if let Some(mount) = unified.iter().find(whole) {
         return Ok(mount.target.clone());
     }
@@ -48,6 +53,12 @@ fn root_of(mounts: &[Mount], is_inner: impl Fn(&Path) -> bool) -> Result<PathBuf
         ),
         remedy: "mount the host's cgroup root into the container and set `cgroup:` to it",
     })
+}
+
+/// Whether a mount shows the tree from the reader's own root, or from above it: a container that has a cgroup namespace of its
+/// own sees the host's root as `/../..` (cgroup_show_path, kernel/cgroup/cgroup.c).
+fn is_upwards(root: &Path) -> bool {
+    root.components().all(|part| matches!(part, Component::RootDir | Component::ParentDir))
 }
 
 /// The cgroup that a config asks for: one that it names, else the root.
@@ -110,6 +121,15 @@ mod tests {
         let inner = |dir: &Path| dir == Path::new("/sys/fs/cgroup");
         assert_eq!(root_of(&mounts, inner), Ok("/host/cgroup".into()));
         assert!(root_of(&mounts[..1], inner).unwrap_err().what.contains("part of the cgroup-v2 tree"));
+    }
+
+    #[test]
+    fn a_container_finds_the_hosts_root_that_was_mounted_into_it() {
+        let mounts = [mount("cgroup2", "/", "/sys/fs/cgroup"), mount("cgroup2", "/../../..", "/host/cgroup")];
+        let inner = |dir: &Path| dir == Path::new("/sys/fs/cgroup");
+        assert_eq!(root_of(&mounts, inner), Ok("/host/cgroup".into()));
+        let neighbour = mount("cgroup2", "/../../other", "/host/cgroup");
+        assert!(root_of(&[neighbour], |_| false).is_err(), "a part of the tree beside the container's own");
     }
 
     #[test]

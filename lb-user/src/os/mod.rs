@@ -16,3 +16,4 @@ pub mod process;
 pub mod sockdiag;
 pub mod source_port;
 pub mod state_file;
+pub mod supervisor;

@@ -124,9 +124,12 @@ impl IpAddrPair {
     }
 }
 
-/// Whether this process is in the cgroup or below it. The path in /proc/self/cgroup is relative to the root of the
+/// Whether this process is in the cgroup or below it: everybody is below the root. Otherwise the path in /proc/self/cgroup is relative to the root of the
 /// hierarchy as this process sees it, so the cgroup's directory must list it.
 fn lives_below(cgroup: &Path) -> bool {
+    if crate::os::cgroup::is_root(cgroup) {
+        return true;
+    }
     let Ok(own) = crate::os::cgroup::own_directory() else {
         return false;
     };

@@ -1,0 +1,45 @@
+//! Ready files for nodes and clusters, from the configuration that the agent runs on. Text out of data, nothing else.
+
+mod invocation;
+mod kubeadm;
+mod kubelet;
+mod pod;
+mod rbac;
+mod static_pod;
+mod systemd;
+#[cfg(test)]
+mod tests;
+
+pub use invocation::Invocation;
+pub use kubeadm::kubeadm;
+pub use kubelet::kubelet_dropin;
+pub use rbac::rbac;
+pub use static_pod::static_pod;
+pub use systemd::systemd;
+
+use crate::{
+    config::Config,
+    model::{DataplaneKind, Scope},
+};
+
+/// A capability, capabilities(7), without its `CAP_`.
+type Capability = &'static str;
+
+/// What the agent needs for the dataplane that the configuration chooses.
+fn capabilities(config: &Config) -> Vec<Capability> {
+    let mut needed = match config.dataplane {
+        Some(DataplaneKind::Ipvs) => vec!["NET_ADMIN"],
+        // `auto` takes `socket` wherever it can.
+        Some(DataplaneKind::Socket | DataplaneKind::Packet) | None => vec!["BPF", "NET_ADMIN"],
+    };
+    if config.scope == Scope::Node {
+        // To enter pods' network namespaces, setns(2), where connections to a dead backend are ended.
+        needed.push("SYS_ADMIN");
+    }
+    needed
+}
+
+/// A struct of ours as YAML. Ours have string keys and plain values only, which always can be written.
+fn yaml(value: &impl serde::Serialize) -> String {
+    serde_yaml::to_string(value).unwrap_or_default()
+}

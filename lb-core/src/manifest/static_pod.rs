@@ -1,0 +1,233 @@
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Invocation, capabilities,
+    invocation::shown,
+    pod::{
+        Action, Capabilities, Container, HostPath, Metadata, Pod, PodSpec, Probe, Resources, SeccompProfile,
+        SecurityContext, Volume, VolumeMount,
+    },
+    yaml,
+};
+use crate::{
+    config::{Config, ServiceConfig},
+    model::{DataplaneKind, Scope},
+    probe::{Ca, CheckKind},
+};
+
+/// Where the kernel's file system for pinned programs is on a node, bpf(2).
+const BPFFS: &str = "/sys/fs/bpf";
+/// Where control groups are on a node, cgroups(7); on a hybrid host version 2 is a directory below.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Where container runtimes name pods' network namespaces, ip-netns(8).
+const NAMESPACES: &str = "/run/netns";
+/// Where probes look for the cluster's authority unless told otherwise.
+const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
+
+const HEADER: &str = "\
+# The lbctl agent as a static pod: a file for the kubelet's staticPodPath, /etc/kubernetes/manifests with kubeadm.
+# Written by `lbctl manifest static-pod`.
+#
+# After a reboot nothing maps the virtual address until this pod runs. So that the kubelet's connects fail at once until
+# then, instead of hanging, install what `lbctl manifest kubelet-dropin` prints.
+";
+
+const IPVS_NOTE: &str = "\
+#
+# For IPVS the node needs beforehand: the modules ip_vs and ip_vs_wrr (/etc/modules-load.d), and in /etc/sysctl.d
+# net.ipv4.vs.expire_nodest_conn=1 and net.ipv4.vs.conn_reuse_mode=1: /proc/sys is read-only in the container.
+";
+
+/// The agent as a static pod. Without privileges but the capabilities of its dataplane.
+pub fn static_pod(config: &Config, invocation: &Invocation, image: &str) -> String {
+    let mounts = mounts(config, invocation);
+    let note = if config.dataplane == Some(DataplaneKind::Ipvs) { IPVS_NOTE } else { "" };
+    let pod = Pod {
+        api_version: "v1",
+        kind: "Pod",
+        metadata: Metadata {
+            name: "lbctl",
+            namespace: "kube-system",
+            labels: [("app.kubernetes.io/name", "lbctl")].into(),
+        },
+        spec: PodSpec {
+            host_network: true,
+            priority_class_name: "system-node-critical",
+            automount_service_account_token: false,
+            enable_service_links: false,
+            termination_grace_period_seconds: 5,
+            containers: [container(config, invocation, image, &mounts)],
+            volumes: mounts.iter().map(Mount::volume).collect(),
+        },
+    };
+    format!("{HEADER}{note}{}", yaml(&pod))
+}
+
+fn container(config: &Config, invocation: &Invocation, image: &str, mounts: &[Mount]) -> Container {
+    // Other paths than the node's: the default AppArmor profile of container runtimes forbids to write below /sys,
+    // and the kubelet puts a file of its own at /etc/hosts.
+    let moved =
+        [("bpffs", inside(&config.bpffs, mounts)), ("hosts-path", inside(&config.hosts.path, mounts))];
+    Container {
+        name: "lbctl",
+        image: image.to_owned(),
+        image_pull_policy: "IfNotPresent",
+        args: invocation.args(&moved),
+        resources: Resources {
+            requests: [("cpu", "10m"), ("memory", "16Mi")].into(),
+            limits: [("memory", "64Mi")].into(),
+        },
+        security_context: SecurityContext {
+            privileged: false,
+            allow_privilege_escalation: false,
+            read_only_root_filesystem: true,
+            run_as_user: 0,
+            run_as_group: 0,
+            capabilities: Capabilities { drop: ["ALL"], add: capabilities(config) },
+            seccomp_profile: SeccompProfile { kind: "RuntimeDefault" },
+        },
+        liveness_probe: probe(config, "/healthz"),
+        readiness_probe: probe(config, "/readyz"),
+        volume_mounts: mounts.iter().map(Mount::volume_mount).collect(),
+    }
+}
+
+/// Over the metrics' port, or by the agent's own command where there is none.
+fn probe(config: &Config, path: &'static str) -> Probe {
+    let action = match config.metrics {
+        Some(listen) => Action::HttpGet { host: reached_at(listen).to_string(), port: listen.port(), path },
+        None => Action::Exec {
+            command: vec![
+                "/lbctl".to_owned(),
+                "status".to_owned(),
+                format!("--admin-socket={}", shown(&config.admin_socket)),
+            ],
+        },
+    };
+    Probe { action, period_seconds: 10, timeout_seconds: 2, failure_threshold: 3 }
+}
+
+/// Who listens everywhere is reached on loopback.
+fn reached_at(listen: SocketAddr) -> IpAddr {
+    match listen.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
+/// A directory or file of the node that the agent needs.
+struct Mount {
+    name: String,
+    host: PathBuf,
+    inside: PathBuf,
+    access: Access,
+}
+
+enum Access {
+    /// Made where it is missing.
+    Own,
+    Write,
+    Read,
+    ReadFile,
+    /// What the node mounts there later is seen too.
+    Follow,
+}
+
+impl Mount {
+    fn new(
+        name: impl Into<String>,
+        host: impl Into<PathBuf>,
+        inside: impl Into<PathBuf>,
+        access: Access,
+    ) -> Self {
+        Self { name: name.into(), host: host.into(), inside: inside.into(), access }
+    }
+
+    /// At the same path as on the node.
+    fn same(name: impl Into<String>, host: &Path, access: Access) -> Self {
+        Self::new(name, host, host, access)
+    }
+
+    fn volume(&self) -> Volume {
+        let kind = match self.access {
+            Access::Own | Access::Follow => "DirectoryOrCreate",
+            Access::Write | Access::Read => "Directory",
+            Access::ReadFile => "File",
+        };
+        Volume { name: self.name.clone(), host_path: HostPath { path: shown(&self.host), kind } }
+    }
+
+    fn volume_mount(&self) -> VolumeMount {
+        VolumeMount {
+            name: self.name.clone(),
+            mount_path: shown(&self.inside),
+            read_only: match self.access {
+                Access::Own | Access::Write => false,
+                Access::Read | Access::ReadFile | Access::Follow => true,
+            },
+            mount_propagation: matches!(self.access, Access::Follow).then_some("HostToContainer"),
+        }
+    }
+}
+
+fn mounts(config: &Config, invocation: &Invocation) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    if let Some(folder) = invocation.config_file.as_deref().and_then(Path::parent) {
+        // The folder, so that a file that is replaced is seen.
+        mounts.push(Mount::same("config", folder, Access::Read));
+    }
+    if config.dataplane != Some(DataplaneKind::Ipvs) {
+        mounts.push(Mount::new("bpffs", bpffs_root(&config.bpffs), "/host/bpf", Access::Write));
+        mounts.push(match &config.cgroup {
+            Some(named) => Mount::same("cgroup", named, Access::Write),
+            None => Mount::new("cgroup", CGROUPS, "/host/cgroup", Access::Read),
+        });
+    }
+    if config.hosts.manage {
+        // The folder, so that the file can be replaced, and one that somebody else has put in its place is seen.
+        mounts.push(Mount::new("etc", folder_of(&config.hosts.path), "/host/etc", Access::Write));
+    }
+    mounts.push(Mount::same("state", &config.state_dir, Access::Own));
+    mounts.push(Mount::same("run", folder_of(&config.admin_socket), Access::Own));
+    if config.scope == Scope::Node {
+        mounts.push(Mount::new("netns", NAMESPACES, NAMESPACES, Access::Follow));
+    }
+    let authorities = authorities(config).into_iter().enumerate();
+    mounts.extend(
+        authorities.map(|(number, path)| Mount::same(format!("ca-{number}"), &path, Access::ReadFile)),
+    );
+    mounts
+}
+
+/// The files with the authorities that probes trust.
+fn authorities(config: &Config) -> BTreeSet<PathBuf> {
+    let of = |service: &ServiceConfig| match &service.health.kind {
+        CheckKind::Https(_, tls) => match &tls.ca {
+            Ca::Auto => Some(CLUSTER_CA.into()),
+            Ca::File(path) => Some(path.clone()),
+            Ca::Insecure => None,
+        },
+        CheckKind::Tcp | CheckKind::Http(_) => None,
+    };
+    config.services.iter().filter_map(of).collect()
+}
+
+/// The mount that pins lie in: the node's, or the folder above a path that is elsewhere.
+fn bpffs_root(pins: &Path) -> &Path {
+    if pins.starts_with(BPFFS) { Path::new(BPFFS) } else { folder_of(pins) }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+/// Where the container sees a path of the node.
+fn inside(path: &Path, mounts: &[Mount]) -> String {
+    let seen = mounts.iter().find_map(|mount| Some(mount.inside.join(path.strip_prefix(&mount.host).ok()?)));
+    shown(seen.as_deref().unwrap_or(path))
+}
