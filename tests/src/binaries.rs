@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 pub const LBCTL_BIN: &str = "LBCTL_BIN";
 
 /// Path of the container image to test, as `cargo xtask image` writes it.
-pub const LBCTL_IMAGE: &str = "LBCTL_IMAGE";
+pub const IMAGE: &str = "LBCTL_TEST_IMAGE";
 
 /// The agent and command-line program.
 ///
@@ -27,10 +27,10 @@ pub fn lbctl() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When nobody says where it is.
 pub fn image() -> anyhow::Result<PathBuf> {
-    match std::env::var_os(LBCTL_IMAGE) {
+    match std::env::var_os(IMAGE) {
         Some(path) if Path::new(&path).is_file() => Ok(path.into()),
-        Some(path) => bail!("find the image: {LBCTL_IMAGE} says {}, where no file is", path.display()),
-        None => bail!("find the image (hint: cargo xtask image, and its path as {LBCTL_IMAGE})"),
+        Some(path) => bail!("find the image: {IMAGE} says {}, where no file is", path.display()),
+        None => bail!("find the image (hint: cargo xtask image, and its path as {IMAGE})"),
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Container {
     /// Its name in the lab, unused so far.
     pub name: String,
     /// Its capabilities, `CAP_…`; it has no others.
-    pub capabilities: Vec<&'static str>,
+    pub capabilities: Vec<String>,
     /// What of the host it sees.
     pub mounts: Vec<Mount>,
     /// More arguments for `ctr run`.
@@ -60,7 +60,7 @@ pub struct Mount {
     /// On the host.
     pub source: PathBuf,
     /// In the container.
-    pub target: &'static str,
+    pub target: PathBuf,
     /// Whether the container may write there.
     pub writable: bool,
 }
@@ -198,7 +198,7 @@ impl Container {
     fn arguments(&self) -> Vec<String> {
         let without =
             DEFAULT_CAPABILITIES.iter().map(|name| ["--cap-drop".to_owned(), format!("CAP_{name}")]);
-        let with = self.capabilities.iter().map(|&name| ["--cap-add".to_owned(), name.to_owned()]);
+        let with = self.capabilities.iter().map(|name| ["--cap-add".to_owned(), name.clone()]);
         let mounts = self.mounts.iter().map(|mount| ["--mount".to_owned(), mount.written()]);
         without.chain(with).chain(mounts).flatten().chain(self.more.iter().cloned()).collect()
     }
@@ -208,7 +208,7 @@ impl Mount {
     fn written(&self) -> String {
         let access = if self.writable { "rw" } else { "ro" };
         let Self { source, target, .. } = self;
-        format!("type=bind,src={},dst={target},options=rbind:{access}", source.display())
+        format!("type=bind,src={},dst={},options=rbind:{access}", source.display(), target.display())
     }
 }
 

@@ -17,13 +17,11 @@ use lb_tests::process::Finished;
 use lb_tests::wait::eventually;
 use lb_tests::{Lab, binaries, preflight, unix_http};
 use rustix::process::Signal;
+use serde_yaml::Value;
 
 /// Their numbers in linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_BPF: u32 = 39;
-
-/// What the agent is allowed.
-const CAPABILITIES: [&str; 2] = ["CAP_BPF", "CAP_NET_ADMIN"];
 
 /// A lab and what is in it for a container; `None` only where the user allowed skipping.
 fn lab_for_containers(masters: u8) -> Option<Lab> {
@@ -38,71 +36,84 @@ fn containerd(lab: &Lab) -> (Containerd<'_>, String) {
     (containerd, names.concat())
 }
 
-/// What is the node's own, and stays when a container goes.
-struct Inside {
+/// The static pod of a lab's node, as `lbctl manifest` writes it, and what of the node it changes.
+struct StaticPod {
     hosts: PathBuf,
     admin_socket: PathBuf,
-    mounts: Vec<(PathBuf, &'static str, bool)>,
+    written: Value,
 }
 
-/// Makes the node's directories, and a configuration that names them as a container sees them.
-fn inside(lab: &Lab) -> Inside {
-    let made = |name: &str| {
-        let dir = lab.dir().join("of-the-node").join(name);
-        fs::create_dir_all(&dir).unwrap();
-        dir
-    };
-    let (etc, run, state) = (made("etc"), made("run"), made("state"));
-    let (hosts, admin_socket) = (etc.join("hosts"), run.join("lbctl.sock"));
-    fs::copy(lab.hosts_file(), &hosts).unwrap();
-    let config = lab
-        .agent_config(|yaml| {
+impl StaticPod {
+    fn of(lab: &Lab) -> Self {
+        let made = |name: &str| {
+            let dir = lab.dir().join("of-the-node").join(name);
+            fs::create_dir_all(&dir).unwrap();
+            dir
+        };
+        let (hosts, admin_socket) = (made("etc").join("hosts"), made("run").join("lbctl.sock"));
+        fs::copy(lab.hosts_file(), &hosts).unwrap();
+        let written = lab.agent_config(|yaml| {
             yaml["cgroup"] = "auto".into();
-            yaml["bpffs"] = "/host/bpf/lbctl".into();
-            yaml["stateDir"] = "/var/lib/lbctl".into();
-            yaml["hosts"]["path"] = "/host/etc/hosts".into();
-            yaml["admin"]["socket"] = "/run/lbctl/lbctl.sock".into();
-            yaml["services"][0]["health"]["ca"] = "/etc/kubernetes/pki/ca.crt".into();
-        })
-        .unwrap();
-    let mounts = vec![
-        (config, "/etc/lbctl/config.yaml", false),
-        (lab.pki().ca(Signer::Lab), "/etc/kubernetes/pki/ca.crt", false),
-        (lb_tests::cgroup::root().unwrap(), "/host/cgroup", false),
-        (lab.pins().parent().unwrap().to_owned(), "/host/bpf", true),
-        (etc, "/host/etc", true),
-        (run, "/run/lbctl", true),
-        (state, "/var/lib/lbctl", true),
-    ];
-    Inside { hosts, admin_socket, mounts }
-}
+            yaml["stateDir"] = made("state").to_str().unwrap().into();
+            yaml["hosts"]["path"] = hosts.to_str().unwrap().into();
+            yaml["admin"]["socket"] = admin_socket.to_str().unwrap().into();
+        });
+        // Its folder is mounted, which should hold nothing else.
+        let config = made("config").join("config.yaml");
+        fs::copy(written.unwrap(), &config).unwrap();
+        let lbctl = binaries::lbctl().unwrap();
+        let words = [lbctl.to_str().unwrap(), "--config", config.to_str().unwrap(), "manifest", "static-pod"];
+        let text = lab.node().run(&words).unwrap().success().unwrap();
+        Self { hosts, admin_socket, written: serde_yaml::from_str(&text).unwrap() }
+    }
 
-impl Inside {
+    /// The only container, as a kubelet would have containerd run it.
     fn container(&self, name: &str) -> Container {
-        let mounts = self.mounts.iter();
+        let container = &self.written["spec"]["containers"][0];
+        let context = &container["securityContext"];
+        assert_eq!(
+            (&context["privileged"], &context["readOnlyRootFilesystem"]),
+            (&false.into(), &true.into())
+        );
+        let limit = container["resources"]["limits"]["memory"].as_str().unwrap();
+        let mebibytes: u64 = limit.strip_suffix("Mi").unwrap().parse().unwrap();
         Container {
             name: name.to_owned(),
-            capabilities: CAPABILITIES.to_vec(),
-            mounts: mounts
-                .map(|(source, target, writable)| Mount {
-                    source: source.clone(),
-                    target,
-                    writable: *writable,
-                })
-                .collect(),
-            more: Vec::new(),
+            capabilities: texts(&context["capabilities"]["add"]).map(|name| format!("CAP_{name}")).collect(),
+            mounts: container["volumeMounts"].as_sequence().unwrap().iter().map(|m| self.mount(m)).collect(),
+            more: vec!["--memory-limit".to_owned(), (mebibytes << 20).to_string()],
         }
+    }
+
+    fn mount(&self, mount: &Value) -> Mount {
+        let volumes = self.written["spec"]["volumes"].as_sequence().unwrap();
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        Mount {
+            source: volume["hostPath"]["path"].as_str().unwrap().into(),
+            target: mount["mountPath"].as_str().unwrap().into(),
+            writable: mount["readOnly"] != true,
+        }
+    }
+
+    /// What is run, with more arguments: the image's entry point comes first.
+    fn command<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let args = texts(&self.written["spec"]["containers"][0]["args"]);
+        ["/lbctl"].into_iter().chain(args).chain(more.iter().copied()).collect()
     }
 }
 
-fn once(containerd: &Containerd<'_>, image: &str, container: &Container) -> Finished {
-    let mut process = containerd.run(image, container, &["lbctl", "run", "--once", "--wait", "10s"]).unwrap();
-    process.wait_deadline(Duration::from_secs(30)).unwrap()
+fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_sequence().unwrap().iter().map(|text| text.as_str().unwrap())
+}
+
+fn once(containerd: &Containerd<'_>, image: &str, pod: &StaticPod, container: &Container) -> Finished {
+    let command = pod.command(&["--once", "--wait", "10s"]);
+    containerd.run(image, container, &command).unwrap().wait_deadline(Duration::from_secs(30)).unwrap()
 }
 
 /// Waits until the agent behind an admin socket has programmed the node, and returns its status.
-fn ready(inside: &Inside) -> serde_json::Value {
-    let ask = |path| unix_http::request(&inside.admin_socket, "GET", path, "");
+fn ready(pod: &StaticPod) -> serde_json::Value {
+    let ask = |path| unix_http::request(&pod.admin_socket, "GET", path, "");
     eventually(SOON, "the agent in the container is ready", || {
         let response = ask("/readyz").map_err(|error| format!("{error:#}"))?;
         if response.status == 200 { Ok(()) } else { Err(format!("{response:?}")) }
@@ -118,29 +129,32 @@ fn the_image_has_its_name_and_holds_the_binary_that_is_tested() {
     let (containerd, image) = containerd(&lab);
     assert!(image.ends_with(concat!("/lbctl:", env!("CARGO_PKG_VERSION"))), "{image}");
     let nothing = Container { name: "version".into(), capabilities: vec![], mounts: vec![], more: vec![] };
-    let inside =
-        containerd.run(&image, &nothing, &["lbctl", "version"]).unwrap().wait_deadline(SOON).unwrap();
+    let inside = containerd
+        .run(&image, &nothing, &["/usr/bin/lvscare", "version"])
+        .unwrap()
+        .wait_deadline(SOON)
+        .unwrap();
     let outside = lab.node().run(&[binaries::lbctl().unwrap().to_str().unwrap(), "version"]).unwrap();
     assert_eq!(inside.success().unwrap(), outside.success().unwrap());
 }
 
 #[test]
-fn with_two_capabilities_a_container_programs_the_node_and_another_takes_over_without_a_gap() {
+fn the_static_pods_container_programs_the_node_and_another_takes_over_without_a_gap() {
     let _turn = beside_others();
     let Some(lab) = lab_for_containers(3) else { return };
-    let inside = inside(&lab);
+    let pod = StaticPod::of(&lab);
     let (containerd, image) = containerd(&lab);
 
-    let done = once(&containerd, &image, &inside.container("once"));
+    let done = once(&containerd, &image, &pod, &pod.container("once"));
     assert_eq!(done.code(), 0, "{}", done.stderr);
     let report = requests(lab.node(), VIP, "v4", 100);
     assert_eq!((report.ok(), report.failed()), (100, 0), "{report:?}");
-    assert!(fs::read_to_string(&inside.hosts).unwrap().contains(HOSTNAME));
+    assert!(fs::read_to_string(&pod.hosts).unwrap().contains(HOSTNAME));
 
     let load = Load::start(&lab, "v4", 4, 3);
-    let container = inside.container("agent");
-    let mut agent = containerd.run(&image, &container, &["lbctl", "run"]).unwrap();
-    let status = ready(&inside);
+    let container = pod.container("agent");
+    let mut agent = containerd.run(&image, &container, &pod.command(&[])).unwrap();
+    let status = ready(&pod);
     assert_eq!(status["dataplane"]["effective"], true, "{status}");
     let confined = |field| containerd.status(&container, field).unwrap();
     assert_eq!(confined("CapEff"), format!("{:016x}", 1_u64 << CAP_BPF | 1_u64 << CAP_NET_ADMIN));
@@ -165,15 +179,15 @@ fn with_two_capabilities_a_container_programs_the_node_and_another_takes_over_wi
 fn the_true_cgroup_root_is_found_from_a_cgroup_namespace_of_the_containers_own() {
     let _turn = beside_others();
     let Some(lab) = lab_for_containers(1) else { return };
-    let inside = inside(&lab);
+    let pod = StaticPod::of(&lab);
     let (containerd, image) = containerd(&lab);
     // As kubelets have it on hosts with cgroup v2 alone; its root is the node's cgroup.
     let arguments = ["--cgroup", "sleep", "1000"];
     let namespace = lab.node().spawn(std::path::Path::new("unshare"), &arguments).unwrap();
-    let mut container = inside.container("once");
-    container.more = vec!["--with-ns".into(), format!("cgroup:/proc/{}/ns/cgroup", namespace.pid())];
+    let mut container = pod.container("once");
+    container.more.extend(["--with-ns".into(), format!("cgroup:/proc/{}/ns/cgroup", namespace.pid())]);
 
-    let done = once(&containerd, &image, &container);
+    let done = once(&containerd, &image, &pod, &container);
     assert_eq!(done.code(), 0, "{}", done.stderr);
     // Who is not in the container's cgroup is served too.
     let client = binaries::client().unwrap();

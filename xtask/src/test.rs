@@ -79,7 +79,7 @@ fn run_stages(args: &Args) -> Vec<Stage> {
         return stages;
     };
     let mut on_this_kernel = end_to_end_tests(args);
-    on_this_kernel.env("LBCTL_BIN", &lbctl).env("LBCTL_IMAGE", &image);
+    on_this_kernel.env("LBCTL_BIN", &lbctl).env("LBCTL_TEST_IMAGE", &image);
     stages.push(tests("end-to-end", &mut on_this_kernel));
     if args.no_vm {
         println!("the tests in virtual machines were not run (--no-vm)");

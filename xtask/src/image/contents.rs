@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use tar::{Builder, EntryType, Header};
 
 /// Where the binary lies, without the leading `/`.
-pub(super) const BINARY: &str = "usr/local/bin/lbctl";
+pub(super) const BINARY: &str = "lbctl";
 /// By this name static pods start lvscare, whose command line `lbctl care` takes.
 const LVSCARE: &str = "usr/bin/lvscare";
 

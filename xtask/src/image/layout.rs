@@ -77,7 +77,7 @@ fn config(about: &About<'_>, created: &str, diff_id: &str) -> Value {
         "created": created,
         "config": {
             "User": "0:0",
-            "Env": ["PATH=/usr/local/bin"],
+            "Env": ["PATH=/"],
             "Entrypoint": [format!("/{BINARY}")],
             "Cmd": ["run"],
             "WorkingDir": "/",
