@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::agent::unhurried;
 use common::load::{Load, assert_untouched, requests};
 use common::quiet::beside_others;
 use common::{SOON, lab};
@@ -53,6 +54,7 @@ impl StaticPod {
         let (hosts, admin_socket) = (made("etc").join("hosts"), made("run").join("lbctl.sock"));
         fs::copy(lab.hosts_file(), &hosts).unwrap();
         let written = lab.agent_config(|yaml| {
+            unhurried(yaml);
             yaml["cgroup"] = "auto".into();
             yaml["stateDir"] = made("state").to_str().unwrap().into();
             yaml["hosts"]["path"] = hosts.to_str().unwrap().into();
