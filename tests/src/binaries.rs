@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 /// Path of the `lbctl` to test; without it, the one built beside the test.
 pub const LBCTL_BIN: &str = "LBCTL_BIN";
 
+/// Path of the container image to test, as `cargo xtask image` writes it.
+pub const IMAGE: &str = "LBCTL_TEST_IMAGE";
+
 /// The agent and command-line program.
 ///
 /// # Errors
@@ -16,6 +19,18 @@ pub fn lbctl() -> anyhow::Result<PathBuf> {
         Some(path) if Path::new(&path).is_file() => Ok(path.into()),
         Some(path) => bail!("find lbctl: {LBCTL_BIN} says {}, where no file is", path.display()),
         None => beside("lbctl", "lb-user"),
+    }
+}
+
+/// The container image.
+///
+/// # Errors
+/// When nobody says where it is.
+pub fn image() -> anyhow::Result<PathBuf> {
+    match std::env::var_os(IMAGE) {
+        Some(path) if Path::new(&path).is_file() => Ok(path.into()),
+        Some(path) => bail!("find the image: {IMAGE} says {}, where no file is", path.display()),
+        None => bail!("find the image (hint: cargo xtask image, and its path as {IMAGE})"),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod client;
 pub mod clock;
 pub mod command;
+pub mod containerd;
 pub mod demo;
 pub mod interrupt;
 pub mod lab;

@@ -20,6 +20,8 @@ const TOOLS: [Tool; 7] = [
 ];
 /// What looks at IPVS beside lbctl.
 const IPVS_TOOLS: [Tool; 1] = [("ipvsadm", "ipvsadm")];
+/// What runs the container image.
+const CONTAINER_TOOLS: [Tool; 3] = [("containerd", "containerd"), ("ctr", "containerd"), ("runc", "runc")];
 
 /// What is missing, each with its remedy; empty when a lab for `dataplane` can be built.
 #[must_use]
@@ -29,11 +31,7 @@ pub fn missing(dataplane: Dataplane) -> Vec<String> {
         missing.push("root (network namespaces, cgroups and bpffs need it; hint: run under sudo)".into());
     }
     let more: &[Tool] = if dataplane.may_be_ipvs() { &IPVS_TOOLS } else { &[] };
-    for (tool, package) in TOOLS.iter().chain(more) {
-        if !in_path(tool) {
-            missing.push(format!("{tool} (hint: apt-get install {package})"));
-        }
-    }
+    missing.extend(missing_of(TOOLS.iter().chain(more)));
     if let Err(error) = cgroup::root() {
         missing.push(format!("cgroup v2 ({error:#})"));
     }
@@ -54,7 +52,20 @@ pub fn missing(dataplane: Dataplane) -> Vec<String> {
 /// # Errors
 /// When something is missing and `LBCTL_TEST_ALLOW_SKIP` is not 1: says what.
 pub fn ready(dataplane: Dataplane) -> anyhow::Result<bool> {
-    let missing = missing(dataplane);
+    decide(&missing(dataplane))
+}
+
+/// As [`ready`], for what is needed beside a lab to run the container image.
+///
+/// # Errors
+/// As [`ready`].
+pub fn ready_for_containers() -> anyhow::Result<bool> {
+    let mut missing = Vec::from_iter(missing_of(CONTAINER_TOOLS.iter()));
+    missing.extend(binaries::image().err().map(|error| format!("{error:#}")));
+    decide(&missing)
+}
+
+fn decide(missing: &[String]) -> anyhow::Result<bool> {
     if missing.is_empty() {
         return Ok(true);
     }
@@ -64,6 +75,11 @@ pub fn ready(dataplane: Dataplane) -> anyhow::Result<bool> {
         return Ok(false);
     }
     bail!("this machine lacks {missing}; set {ALLOW_SKIP}=1 to skip instead of fail")
+}
+
+fn missing_of<'a>(tools: impl Iterator<Item = &'a Tool>) -> impl Iterator<Item = String> {
+    let missing = tools.filter(|(tool, _)| !in_path(tool));
+    missing.map(|(tool, package)| format!("{tool} (hint: apt-get install {package})"))
 }
 
 fn in_path(tool: &str) -> bool {

@@ -1,7 +1,5 @@
 //! `cargo xtask bench`: lbctl measured beside its peers.
 
-mod services;
-
 use std::{
     env, fs,
     io::{self, Write as _},
@@ -102,10 +100,9 @@ impl Args {
     }
 }
 
-/// Installs what is missing, and leaves no service running that was not before.
+/// Installs what is missing.
 fn prepare(args: &Args) -> Result<()> {
-    setup::ensure(setup::BUILDING)?;
-    services::install_peers()?;
+    setup::ensure(&[Purpose::Building, Purpose::Benchmarks])?;
     if args.has_ipvs() {
         setup::ensure(&[Purpose::VirtualMachines])?;
     }

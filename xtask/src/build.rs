@@ -44,11 +44,16 @@ pub(crate) struct Binary {
     /// Where it lies.
     pub(crate) path: PathBuf,
     /// The target it is for, such as `x86_64-unknown-linux-gnu`.
-    pub(crate) target: String,
+    target: String,
     bytes: u64,
 }
 
 impl Binary {
+    /// The architecture, as Kubernetes and the OCI image format name it.
+    pub(crate) fn architecture(&self) -> &str {
+        architecture(&self.target)
+    }
+
     fn description(&self) -> String {
         let mebibytes = self.bytes as f64 / f64::from(1 << 20);
         format!("{}: static, {mebibytes:.2} MiB ({} bytes)", self.path.display(), self.bytes)
@@ -104,6 +109,14 @@ fn host_triple() -> Result<String> {
         .context("failed to find the host in the output of `rustc -vV`")
 }
 
+fn architecture(target: &str) -> &str {
+    match target.split('-').next().unwrap_or(target) {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 fn flags_variable(target: &str) -> String {
     format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace(['-', '.'], "_"))
 }
@@ -111,6 +124,17 @@ fn flags_variable(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn architectures_are_named_as_kubernetes_names_them() {
+        for (target, expected) in [
+            ("x86_64-unknown-linux-gnu", "amd64"),
+            ("aarch64-unknown-linux-gnu", "arm64"),
+            ("riscv64gc-unknown-linux-gnu", "riscv64gc"),
+        ] {
+            assert_eq!(architecture(target), expected);
+        }
+    }
 
     #[test]
     fn flags_for_one_target_are_given_in_a_variable_named_after_it() {

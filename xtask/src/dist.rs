@@ -1,14 +1,14 @@
 //! `cargo xtask dist`: the archive that is handed out.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, process, setup, terminal};
+use crate::{build, commit, process, setup, terminal};
 
 /// Pack the static binary into an archive that is the same, byte for byte, each time.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct Args {}
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     setup::ensure(setup::BUILDING)?;
     let binary = build::release()?;
-    let name = package_name(env!("CARGO_PKG_VERSION"), &binary.target);
+    let name = package_name(env!("CARGO_PKG_VERSION"), binary.architecture());
     let dist = process::target_dir().join("dist");
     let contents = dist.join(&name);
     terminal::step(&format!("packing {name}"));
@@ -68,7 +68,7 @@ fn pack(dist: &Path, name: &str) -> Result<PathBuf> {
         process::command("tar")
             .args(["--create", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=ustar"])
             .args(["--mode=u=rwX,go=rX", "--use-compress-program=gzip --no-name --best"])
-            .arg(format!("--mtime=@{}", source_date()))
+            .arg(format!("--mtime=@{}", commit::date()))
             .arg("--file")
             .arg(&archive)
             .arg(name)
@@ -78,39 +78,7 @@ fn pack(dist: &Path, name: &str) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// Seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch/); 0 outside a git work tree.
-fn source_date() -> u64 {
-    let from_environment = || env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok();
-    let from_commit = || {
-        let out = process::capture(process::command("git").args(["log", "-1", "--format=%ct"])).ok()?;
-        out.trim().parse().ok()
-    };
-    from_environment().or_else(from_commit).unwrap_or(0)
-}
-
-fn package_name(version: &str, target: &str) -> String {
-    let architecture = target.split('-').next().unwrap_or(target);
-    // The names that Kubernetes' own archives use.
-    let architecture = match architecture {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
+/// As Kubernetes' own archives are named.
+fn package_name(version: &str, architecture: &str) -> String {
     format!("lbctl-{version}-linux-{architecture}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn archives_are_named_as_kubernetes_names_architectures() {
-        for (target, expected) in [
-            ("x86_64-unknown-linux-gnu", "lbctl-1.2.3-linux-amd64"),
-            ("aarch64-unknown-linux-gnu", "lbctl-1.2.3-linux-arm64"),
-            ("riscv64gc-unknown-linux-gnu", "lbctl-1.2.3-linux-riscv64gc"),
-        ] {
-            assert_eq!(package_name("1.2.3", target), expected);
-        }
-    }
 }

@@ -2,8 +2,10 @@
 
 mod bench;
 mod build;
+mod commit;
 mod demo;
 mod dist;
+mod image;
 mod lint;
 mod process;
 mod setup;
@@ -31,7 +33,8 @@ Examples:
   cargo xtask test --no-e2e        the same without the end-to-end tests (no root needed)
   cargo xtask demo                 three apiserver stand-ins, a node and a few disasters
   cargo xtask bench                lbctl measured beside other load balancers, into docs/benchmarks
-  cargo xtask build --release      the static binary";
+  cargo xtask build --release      the static binary
+  cargo xtask image                a container image with the static binary";
 
 #[derive(Subcommand)]
 enum Task {
@@ -43,6 +46,7 @@ enum Task {
     Bench(bench::Args),
     Vm(vm::Args),
     Dist(dist::Args),
+    Image(image::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::Dist(args) => dist::run(&args),
+        Task::Image(args) => image::run(&args),
     };
     match outcome {
         Ok(code) => code,

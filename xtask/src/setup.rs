@@ -3,6 +3,7 @@
 mod decision;
 mod machine;
 mod needs;
+mod services;
 
 use std::process::{Command, ExitCode};
 
@@ -36,12 +37,14 @@ pub(crate) struct Args {
 }
 
 /// Building, testing here and in virtual machines.
-pub(crate) const EVERYTHING: &[Purpose] = &[Purpose::Building, Purpose::VirtualMachines];
+pub(crate) const EVERYTHING: &[Purpose] = &[Purpose::Building, Purpose::Containers, Purpose::VirtualMachines];
+/// Building and testing here.
+pub(crate) const ON_THIS_KERNEL: &[Purpose] = &[Purpose::Building, Purpose::Containers];
 /// What the other commands need.
 pub(crate) const BUILDING: &[Purpose] = &[Purpose::Building];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let purposes = if args.no_vm { BUILDING } else { EVERYTHING };
+    let purposes = if args.no_vm { ON_THIS_KERNEL } else { EVERYTHING };
     let missing = decision::missing(NEEDS, purposes, &Here);
     if missing.is_empty() {
         println!("everything needed is there");
@@ -55,12 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether nothing is missing for these purposes.
-pub(crate) fn is_complete(purposes: &[Purpose]) -> bool {
-    decision::missing(NEEDS, purposes, &Here).is_empty()
-}
-
-/// Installs what is missing for these purposes.
+/// Installs what is missing for these purposes, and leaves no service running that was not before.
 ///
 /// # Errors
 /// When something is missing and we are not root, or cannot be installed.
@@ -82,16 +80,17 @@ pub(crate) fn ensure(purposes: &[Purpose]) -> Result<()> {
     for need in &missing {
         terminal::step(&format!("missing: {} ({})", need.what, need.why));
     }
-    for step in &steps {
-        let mut command = command_for(step);
-        terminal::step(&typed(step));
-        process::run(&mut command).context("failed to install what is missing")?;
-    }
+    services::kept_from_starting(&decision::services(&missing), || steps.iter().try_for_each(install))?;
     let still: Vec<&str> = decision::missing(NEEDS, purposes, &Here).iter().map(|need| need.what).collect();
     if !still.is_empty() {
         bail!("failed to find {} although installing went well", still.join(", "));
     }
     Ok(())
+}
+
+fn install(step: &Step) -> Result<()> {
+    terminal::step(&typed(step));
+    process::run(&mut command_for(step)).context("failed to install what is missing")
 }
 
 /// Whether we may install packages and make network namespaces.

@@ -21,7 +21,7 @@ use self::{
     libtest::{Counts, Parser},
     summary::{Stage, Verdict},
 };
-use crate::{build, lint, process, setup, terminal, vm::machine::Stream};
+use crate::{build, image, lint, process, setup, terminal, vm::machine::Stream};
 
 /// Run all tests: lint, unit, property, doc and end-to-end tests.
 ///
@@ -67,16 +67,20 @@ fn run_stages(args: &Args) -> Vec<Stage> {
         println!("the end-to-end tests were not run (--no-e2e)");
         return stages;
     }
-    let mut binary = None;
+    let mut built = None;
     stages.push(task("build", || {
-        binary = Some(build::release()?.path);
+        let binary = build::release()?;
+        let image = image::pack_as_usual(&binary)?;
+        built = Some((binary.path, image.path));
         process::run(process::cargo("test").args(["--package", "lb-tests", "--no-run"]))
     }));
-    let Some(lbctl) = binary else {
+    let Some((lbctl, image)) = built else {
         terminal::error("failed to run the end-to-end tests: there is no lbctl to test");
         return stages;
     };
-    stages.push(tests("end-to-end", end_to_end_tests(args).env("LBCTL_BIN", &lbctl)));
+    let mut on_this_kernel = end_to_end_tests(args);
+    on_this_kernel.env("LBCTL_BIN", &lbctl).env("LBCTL_TEST_IMAGE", &image);
+    stages.push(tests("end-to-end", &mut on_this_kernel));
     if args.no_vm {
         println!("the tests in virtual machines were not run (--no-vm)");
     } else {
@@ -92,7 +96,11 @@ fn prepare(args: &Args) -> Result<()> {
              run as root, or leave them out with `cargo xtask test --no-e2e`"
         );
     }
-    setup::ensure(if args.no_e2e || args.no_vm { setup::BUILDING } else { setup::EVERYTHING })
+    setup::ensure(match args {
+        Args { no_e2e: true, .. } => setup::BUILDING,
+        Args { no_vm: true, .. } => setup::ON_THIS_KERNEL,
+        Args { .. } => setup::EVERYTHING,
+    })
 }
 
 fn unit_tests(args: &Args) -> Command {

@@ -22,6 +22,15 @@ pub fn fast(yaml: &mut serde_yaml::Value) {
     health["heartbeat"] = written(HEARTBEAT).into();
 }
 
+/// The default timings, [`stretched`]: for tests in which no master may be taken for dead.
+pub fn unhurried(yaml: &mut serde_yaml::Value) {
+    let service = &mut yaml["services"][0];
+    service["deadAfter"] = written(Duration::from_secs(4)).into();
+    service["health"]["interval"] = written(Duration::from_secs(2)).into();
+    service["health"]["timeout"] = written(Duration::from_secs(1)).into();
+    service["health"]["heartbeat"] = written(HEARTBEAT).into();
+}
+
 /// As [`fast`], and silence is noticed soon enough that the whole keeps within [`fast_fall`]. For tests of silence only: a
 /// busy machine may be silent for a moment too.
 pub fn alert(yaml: &mut serde_yaml::Value) {

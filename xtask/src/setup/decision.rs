@@ -42,11 +42,16 @@ pub(crate) fn steps(missing: &[&Need]) -> Vec<Step> {
     steps
 }
 
+/// The services that would be started with what is missing.
+pub(crate) fn services(missing: &[&Need]) -> Vec<&'static str> {
+    missing.iter().filter_map(|need| need.service).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::setup::{
-        BUILDING, EVERYTHING,
+        BUILDING, EVERYTHING, ON_THIS_KERNEL,
         needs::{BPF_LINKER, NEEDS, TOOLCHAIN},
     };
 
@@ -104,6 +109,9 @@ mod tests {
                 "busybox",
                 "ipvsadm",
                 "iptables",
+                "containerd",
+                "ctr",
+                "runc",
             ],
             files: vec!["libc.a"],
             toolchains: vec!["debweb"],
@@ -183,6 +191,22 @@ mod tests {
             assert!(!names(BUILDING).contains(&name), "{name}");
             assert!(names(&[Purpose::VirtualMachines]).contains(&name), "{name}");
         }
+    }
+
+    #[test]
+    fn containers_cost_nothing_where_nothing_is_tested() {
+        let machine = Fake { programs: vec!["cc", "gcc"], ..complete() };
+        let names =
+            |purposes| missing(NEEDS, purposes, &machine).iter().map(|need| need.what).collect::<Vec<_>>();
+        assert!(names(ON_THIS_KERNEL).contains(&"runc"));
+        assert!(!names(BUILDING).contains(&"runc"));
+    }
+
+    #[test]
+    fn a_service_is_kept_from_starting_only_when_its_package_is_installed() {
+        let services = |machine: &Fake| services(&missing(NEEDS, ON_THIS_KERNEL, machine));
+        assert_eq!(services(&Fake::default()), ["containerd.service"]);
+        assert!(services(&complete()).is_empty(), "whoever has it may run it");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Need {
     pub(crate) remedy: Remedy,
     /// The need that this one merely serves: while that is present, this is not wanted.
     pub(crate) only_for: Option<&'static str>,
+    /// The service that Debian's package would start.
+    pub(crate) service: Option<&'static str>,
 }
 
 /// What something is needed for.
@@ -25,6 +27,8 @@ pub(crate) enum Purpose {
     Building,
     /// Virtual machines with other kernels.
     VirtualMachines,
+    /// Testing the container image.
+    Containers,
     /// Measuring beside other load balancers.
     Benchmarks,
 }
@@ -125,8 +129,18 @@ pub(crate) const NEEDS: &[Need] = &[
         m.has_program("iptables")
     })
     .for_machines(),
-    package("haproxy", "is measured beside lbctl", |m| m.has_program("haproxy")).for_benchmarks(),
-    package("nginx-core", "is measured beside lbctl", |m| m.has_program("nginx")).for_benchmarks(),
+    package("containerd", "runs the container image", |m| {
+        m.has_program("containerd") && m.has_program("ctr")
+    })
+    .for_containers()
+    .starts("containerd.service"),
+    package("runc", "starts containers for containerd", |m| m.has_program("runc")).for_containers(),
+    package("haproxy", "is measured beside lbctl", |m| m.has_program("haproxy"))
+        .for_benchmarks()
+        .starts("haproxy.service"),
+    package("nginx-core", "is measured beside lbctl", |m| m.has_program("nginx"))
+        .for_benchmarks()
+        .starts("nginx.service"),
     package("libnginx-mod-stream", "lets nginx forward TCP", |m| {
         m.has_file("/usr/lib/nginx/modules/ngx_stream_module.so")
     })
@@ -153,7 +167,7 @@ const BUILD_BPF_LINKER: Invocation = Invocation {
 };
 
 const fn package(what: &'static str, why: &'static str, present: fn(&dyn Machine) -> bool) -> Need {
-    Need { what, why, present, purpose: Purpose::Building, remedy: Remedy::Package(what), only_for: None }
+    needed(what, why, present, Remedy::Package(what))
 }
 
 const fn command(
@@ -162,7 +176,16 @@ const fn command(
     present: fn(&dyn Machine) -> bool,
     invocation: Invocation,
 ) -> Need {
-    Need { what, why, present, purpose: Purpose::Building, remedy: Remedy::Run(invocation), only_for: None }
+    needed(what, why, present, Remedy::Run(invocation))
+}
+
+const fn needed(
+    what: &'static str,
+    why: &'static str,
+    present: fn(&dyn Machine) -> bool,
+    remedy: Remedy,
+) -> Need {
+    Need { what, why, present, purpose: Purpose::Building, remedy, only_for: None, service: None }
 }
 
 impl Need {
@@ -173,6 +196,16 @@ impl Need {
 
     const fn for_machines(mut self) -> Self {
         self.purpose = Purpose::VirtualMachines;
+        self
+    }
+
+    const fn for_containers(mut self) -> Self {
+        self.purpose = Purpose::Containers;
+        self
+    }
+
+    const fn starts(mut self, service: &'static str) -> Self {
+        self.service = Some(service);
         self
     }
 

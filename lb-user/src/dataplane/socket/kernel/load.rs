@@ -254,7 +254,7 @@ fn refine(error: LoadError, log: BpfLog) -> DataplaneError {
         },
         (Some(Errno::PERM), _) | (Some(Errno::ACCESS), LoadError::Object(_)) => DataplaneError::Permission {
             operation: "load the kernel programs".to_owned(),
-            capability: "CAP_BPF (or, before Linux 5.11, a larger RLIMIT_MEMLOCK)",
+            capability: "CAP_BPF (or a seccomp profile that allows bpf(2) or, before Linux 5.11, a larger RLIMIT_MEMLOCK)",
         },
         _ => DataplaneError::failed("load", "the kernel programs")(error),
     }

@@ -1,34 +1,29 @@
-//! Peers are installed to be started by the benchmarks alone: not as services, neither now nor at the next boot.
+//! What is installed here is started by tests and benchmarks alone: not as services, neither now nor at the next boot.
 
 use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    process,
-    setup::{self, Purpose},
-    terminal,
-};
+use crate::{process, terminal};
 
 /// What Debian's packages ask whether they may start a service (invoke-rc.d(8)).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// 101: no.
 const FORBID: &str = "#!/bin/sh\nexit 101\n";
-const SERVICES: [&str; 2] = ["haproxy.service", "nginx.service"];
 
-/// Installs what is missing for the benchmarks.
+/// Runs `install`, which brings these services, and leaves none of them running that was not before.
 ///
 /// # Errors
-/// As [`setup::ensure`], and when the start of services cannot be forbidden.
-pub(super) fn install_peers() -> Result<()> {
-    if setup::is_complete(&[Purpose::Benchmarks]) {
-        return Ok(());
+/// As `install`, and when the start of services cannot be forbidden.
+pub(super) fn kept_from_starting(services: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    if services.is_empty() {
+        return install();
     }
     let _policy = Policy::forbid()?;
-    setup::ensure(&[Purpose::Benchmarks])?;
+    install()?;
     // Where there is no systemd, nothing starts them.
-    if process::run(process::command("systemctl").args(["--quiet", "disable"]).args(SERVICES)).is_err() {
-        terminal::warning("haproxy and nginx are installed now; systemctl could not disable their services");
+    if process::run(process::command("systemctl").args(["--quiet", "disable"]).args(services)).is_err() {
+        terminal::warning(&format!("systemctl could not disable {}", services.join(", ")));
     }
     Ok(())
 }
