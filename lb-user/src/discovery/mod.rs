@@ -4,6 +4,7 @@
 
 mod follower;
 mod identity;
+mod lines;
 mod session;
 
 pub use follower::{Follower, News};

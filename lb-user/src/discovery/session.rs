@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     follower::Lists,
     identity::{Identity, IdentityError},
+    lines::Lines,
 };
 use crate::os::source_port;
 
@@ -298,45 +299,5 @@ impl Session {
             StatusCode::OK => Ok(answer.into_body()),
             status => Err(SessionError::Refused { address, status }),
         }
-    }
-}
-
-/// Lines out of pieces.
-#[derive(Default)]
-struct Lines {
-    buffer: Vec<u8>,
-}
-
-impl Lines {
-    fn push(&mut self, piece: &[u8]) {
-        self.buffer.extend_from_slice(piece);
-    }
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        let rest = self.buffer.split_off(end + 1);
-        let mut line = std::mem::replace(&mut self.buffer, rest);
-        line.pop();
-        Some(line)
-    }
-
-    /// What has come of a line that has not ended.
-    fn rest(&self) -> usize {
-        self.buffer.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_one_however_it_was_cut() {
-        let mut lines = Lines::default();
-        lines.push(b"a");
-        assert_eq!(lines.next(), None);
-        lines.push(b"b\nc\n\nd");
-        assert_eq!([lines.next(), lines.next(), lines.next()].map(Option::unwrap), [&b"ab"[..], b"c", b""]);
-        assert_eq!((lines.next(), lines.rest()), (None, 1));
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn answer(
 ) -> Response<Answer> {
     let size = bulk_size(request.uri().path());
     let path = if size.is_some() { "/bulk" } else { known_path(request.uri().path()) };
-    let watches = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=1"));
+    let watched = watched_since(request.uri().query().unwrap_or_default());
     state.count(path);
     let delay = state.delay();
     // Even a sleep of no time lasts until the timer's next millisecond.
@@ -55,7 +55,7 @@ pub(super) async fn answer(
         | Misbehaviour::Goaway => match (path, size) {
             (_, Some(size)) => bulk(size),
             (ENDPOINTS, None) => json_answer(&state.cluster().borrow().endpoints()),
-            (SLICES, None) => slices(&state, watches),
+            (SLICES, None) => slices(&state, watched),
             (path, None) => proper(&state, peer, path),
         },
     };
@@ -95,14 +95,21 @@ fn proper(state: &Arc<State>, peer: SocketAddr, path: &str) -> Response<Answer> 
     }
 }
 
-fn slices(state: &Arc<State>, watches: bool) -> Response<Answer> {
+/// The version from which a watch goes on; `None`: it is none.
+fn watched_since(query: &str) -> Option<u64> {
+    let value = |name| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    value("watch").filter(|value| *value == "1")?;
+    Some(value("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0))
+}
+
+fn slices(state: &Arc<State>, watched: Option<u64>) -> Response<Answer> {
     let cluster = state.cluster().borrow().clone();
-    match (cluster.watching(), watches) {
+    match (cluster.watching(), watched) {
         (Watching::Forbidden, _) => failure(StatusCode::FORBIDDEN, "Forbidden"),
-        (_, true) => {
-            Response::new(Either::Right(Either::Right(Either::Right(Written(cluster::watch(state))))))
+        (_, Some(since)) => {
+            Response::new(Either::Right(Either::Right(Either::Right(Written(cluster::watch(state, since))))))
         }
-        (_, false) => json_answer(&cluster.slices()),
+        (_, None) => json_answer(&cluster.slices()),
     }
 }
 

@@ -108,21 +108,21 @@ impl Cluster {
     }
 }
 
-/// The lines of a watch, as long as somebody reads them and the process is not asked to end.
-pub(super) fn watch(state: &Arc<State>) -> mpsc::Receiver<Bytes> {
+/// The lines of a watch that goes on from a version, as long as somebody reads them and the process is not asked to end.
+pub(super) fn watch(state: &Arc<State>, since: u64) -> mpsc::Receiver<Bytes> {
     let (lines, body) = mpsc::channel(16);
     let (state, mut cluster) = (Arc::clone(state), state.cluster().subscribe());
     tokio::spawn(async move {
         tokio::select! {
             () = state.stopped() => {}
             () = lines.closed() => {}
-            () = tell(&mut cluster, &lines) => {}
+            () = tell(&mut cluster, since, &lines) => {}
         }
     });
     body
 }
 
-async fn tell(cluster: &mut watch::Receiver<Cluster>, lines: &mpsc::Sender<Bytes>) {
+async fn tell(cluster: &mut watch::Receiver<Cluster>, mut seen: u64, lines: &mpsc::Sender<Bytes>) {
     loop {
         let now = cluster.borrow_and_update().clone();
         match now.watching {
@@ -137,11 +137,13 @@ async fn tell(cluster: &mut watch::Receiver<Cluster>, lines: &mpsc::Sender<Bytes
             }
             Watching::Allowed | Watching::Forbidden => {}
         }
-        if cluster.changed().await.is_err() {
-            return;
+        if now.version > seen {
+            seen = now.version;
+            if lines.send(now.line()).await.is_err() {
+                return;
+            }
         }
-        let line = cluster.borrow().line();
-        if lines.send(line).await.is_err() {
+        if cluster.changed().await.is_err() {
             return;
         }
     }
