@@ -94,10 +94,13 @@ pub struct TlsCheck {
     pub server_name: ServerName,
 }
 
+/// Where kubeadm puts the cluster's authority.
+pub const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
+
 /// The authority of a backend's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ca {
-    /// `/etc/kubernetes/pki/ca.crt` if it exists, else unverified with a warning.
+    /// [`CLUSTER_CA`] if it exists, else unverified with a warning.
     Auto,
     /// The certificates in a PEM file.
     File(PathBuf),

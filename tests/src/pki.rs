@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// Two certificate authorities and a directory for what they issue.
@@ -23,6 +23,15 @@ pub enum Signer {
     Lab,
     /// Another one, `other-ca.crt`.
     Other,
+}
+
+/// When a client's certificate is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Valid {
+    /// Now, and for long.
+    Now,
+    /// It was, until the end of 2025.
+    NoLonger,
 }
 
 /// A certificate and its key, as PEM files.
@@ -66,8 +75,31 @@ impl Pki {
         let mut params =
             CertificateParams::new(sans).with_context(|| format!("name the certificate {name}"))?;
         params.distinguished_name.push(DnType::CommonName, name);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(signer, name, params)
+    }
+
+    /// Issues a kubelet's certificate, as the lab's authority signs it, into `NAME.crt` and `NAME.key`.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn issue_kubelets(&self, name: &str, valid: Valid) -> anyhow::Result<Issued> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, format!("system:node:{name}"));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        match valid {
+            Valid::Now => {}
+            Valid::NoLonger => {
+                (params.not_before, params.not_after) =
+                    (date_time_ymd(2025, 1, 1), date_time_ymd(2025, 12, 31));
+            }
+        }
+        self.sign(Signer::Lab, name, params)
+    }
+
+    fn sign(&self, signer: Signer, name: &str, mut params: CertificateParams) -> anyhow::Result<Issued> {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let authority = match signer {
             Signer::Lab => &self.lab,
             Signer::Other => &self.other,

@@ -23,6 +23,9 @@ const IPVS_TOOLS: [Tool; 1] = [("ipvsadm", "ipvsadm")];
 /// What runs the container image.
 const CONTAINER_TOOLS: [Tool; 3] = [("containerd", "containerd"), ("ctr", "containerd"), ("runc", "runc")];
 
+/// Kubernetes' own client.
+const KUBECTL: [Tool; 1] = [("kubectl", "kubernetes-client")];
+
 /// What is missing, each with its remedy; empty when a lab for `dataplane` can be built.
 #[must_use]
 pub fn missing(dataplane: Dataplane) -> Vec<String> {
@@ -63,6 +66,14 @@ pub fn ready_for_containers() -> anyhow::Result<bool> {
     let mut missing = Vec::from_iter(missing_of(CONTAINER_TOOLS.iter()));
     missing.extend(binaries::image().err().map(|error| format!("{error:#}")));
     decide(&missing)
+}
+
+/// As [`ready`], for what is needed beside a lab to run kubectl in it.
+///
+/// # Errors
+/// As [`ready`].
+pub fn ready_for_kubectl() -> anyhow::Result<bool> {
+    decide(&Vec::from_iter(missing_of(KUBECTL.iter())))
 }
 
 fn decide(missing: &[String]) -> anyhow::Result<bool> {

@@ -3,16 +3,15 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::SOON;
-use common::agent::{await_serving, backends, fast, status};
+use common::agent::{await_health, await_serving, backends, fast, of_address, status};
 use common::load::{figure, requests};
 use common::quiet::beside_others;
+use common::{SOON, kubeconfig, list};
 use lb_tests::Lab;
-use lb_tests::lab::{Agent, HOSTNAME, Master, VIP};
-use lb_tests::pki::Signer;
+use lb_tests::lab::{Agent, Master, VIP};
+use lb_tests::pki::Valid;
 use lb_tests::slowness::stretched;
 use lb_tests::wait::eventually;
 
@@ -21,25 +20,9 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// From one look to the next where it is not.
 const LOOK: &str = "1s";
 
-fn kubeconfig(lab: &Lab) -> PathBuf {
-    lab.dir().join("kubelet.conf")
-}
-
-/// As kubeadm writes a kubelet's: the server in it is the virtual address itself.
-fn write_kubeconfig(lab: &Lab) {
-    let (ca, path) = (lab.pki().ca(Signer::Lab), kubeconfig(lab));
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: 'https://{HOSTNAME}:6443', certificate-authority: {}}}}}]\n\
-         users: [{{name: u, user: {{}}}}]\n",
-        ca.display()
-    );
-    std::fs::write(path, text).unwrap();
-}
-
 /// A config that names only the first master.
 fn one_seed(lab: &Lab) {
-    let path = kubeconfig(lab);
+    let path = kubeconfig::path(lab);
     lab.agent_config(|yaml| {
         fast(yaml);
         let service = &mut yaml["services"][0];
@@ -50,19 +33,13 @@ fn one_seed(lab: &Lab) {
     .unwrap();
 }
 
-/// Has every master tell this list.
-fn list(lab: &Lab, listed: &[&Master]) {
-    let addresses: Vec<_> = listed.iter().map(|master| master.address().to_string()).collect();
-    tell(lab, &format!("/cluster/{}", addresses.join(",")));
-}
-
 fn tell(lab: &Lab, command: &str) {
     lab.masters().iter().for_each(|master| drop(master.control(command).unwrap()));
 }
 
 fn lab() -> Option<Lab> {
     let lab = Lab::builder().build_or_skip().unwrap()?;
-    write_kubeconfig(&lab);
+    kubeconfig::write(&lab, Valid::Now);
     one_seed(&lab);
     Some(lab)
 }
@@ -101,7 +78,7 @@ fn masters_that_join_and_leave_the_cluster_are_followed_within_five_seconds() {
 }
 
 #[test]
-fn where_watching_is_forbidden_the_list_is_read_from_time_to_time() {
+fn where_watching_is_forbidden_the_list_is_read_from_time_to_time_until_it_is_allowed() {
     let _turn = beside_others();
     let Some(lab) = lab() else { return };
     let [m1, m2, _] = [0, 1, 2].map(|n| lab.master(n));
@@ -114,6 +91,20 @@ fn where_watching_is_forbidden_the_list_is_read_from_time_to_time() {
     list(&lab, &[m1]);
     await_serving(&agent, &[m1], SOON);
     assert_eq!(status(&lab)["warnings"], serde_json::json!([]));
+    tell(&lab, "/watch/allowed");
+    let read = || {
+        let count = |master: &Master| {
+            master.stats().unwrap()["requests"]["/api/v1/namespaces/default/endpoints/kubernetes"].as_u64()
+        };
+        lab.masters().iter().filter_map(count).sum::<u64>()
+    };
+    eventually(SOON, "the list is read no more", || {
+        let before = read();
+        std::thread::sleep(stretched(Duration::from_secs(2)));
+        let more = read() - before;
+        if more == 0 { Ok(()) } else { Err(format!("{more} reads in 2 s")) }
+    })
+    .unwrap();
 }
 
 #[test]
@@ -182,13 +173,13 @@ fn a_kubeconfig_that_is_missing_is_waited_for_while_the_configs_masters_serve() 
     let Some(lab) = lab() else { return };
     let [m1, m2, _] = [0, 1, 2].map(|n| lab.master(n));
     list(&lab, &[m1, m2]);
-    std::fs::remove_file(kubeconfig(&lab)).unwrap();
+    std::fs::remove_file(kubeconfig::path(&lab)).unwrap();
     let agent = lab.start_agent().unwrap();
     await_serving(&agent, &[m1], SOON);
     await_warning(&lab, "No such file");
-    std::fs::write(kubeconfig(&lab), "{").unwrap();
+    std::fs::write(kubeconfig::path(&lab), "{").unwrap();
     await_warning(&lab, "kubeconfig");
-    write_kubeconfig(&lab);
+    kubeconfig::write(&lab, Valid::Now);
     await_serving(&agent, &[m1, m2], stretched(Duration::from_secs(40)));
     eventually(SOON, "no warning is left", || {
         let warnings = status(&lab)["warnings"].to_string();
@@ -198,17 +189,19 @@ fn a_kubeconfig_that_is_missing_is_waited_for_while_the_configs_masters_serve() 
 }
 
 #[test]
-fn credentials_that_are_not_accepted_are_told_and_change_nothing() {
+fn a_client_certificate_that_has_expired_is_told_and_changes_nothing_until_there_is_a_new_one() {
     let _turn = beside_others();
     let Some(lab) = lab() else { return };
-    let m1 = lab.master(0);
-    list(&lab, &[m1, lab.master(1)]);
-    // As a real one answers to a certificate that has expired; its readyz goes on saying so much as that it is alive.
-    tell(&lab, "/misbehave/unauthorized");
+    let [m1, m2, _] = [0, 1, 2].map(|n| lab.master(n));
+    list(&lab, &[m1, m2]);
+    kubeconfig::write(&lab, Valid::NoLonger);
     let agent = lab.start_agent().unwrap();
     await_serving(&agent, &[m1], SOON);
     await_warning(&lab, "has expired");
     assert_eq!(addresses(&agent), [m1.address().to_string()]);
+    // As the kubelet replaces its own; the next attempt comes by itself.
+    kubeconfig::write(&lab, Valid::Now);
+    await_serving(&agent, &[m1, m2], stretched(Duration::from_secs(40)));
 }
 
 #[test]
@@ -226,6 +219,24 @@ fn a_list_that_is_empty_or_of_strangers_changes_nothing() {
         await_serving(&agent, &[m1, m2], SOON);
         await_warning(&lab, "list");
     }
+}
+
+#[test]
+fn a_list_with_a_foreign_port_is_believed_and_the_configs_masters_stand_by() {
+    let _turn = beside_others();
+    let Some(lab) = lab() else { return };
+    let [m1, m2, _] = [0, 1, 2].map(|n| lab.master(n));
+    list(&lab, &[m1, m2]);
+    let agent = lab.start_agent().unwrap();
+    await_serving(&agent, &[m1, m2], SOON);
+    // Nobody answers there.
+    let foreign = std::net::SocketAddr::new(m2.address().ip(), 7443);
+    tell(&lab, &format!("/cluster/{foreign}"));
+    await_health(&agent, foreign, "dead", SOON);
+    await_serving(&agent, &[m1], SOON);
+    assert_eq!(requests(lab.node(), VIP, "v4", 20).served("m1"), 20);
+    let listed = of_address(&backends(&agent).unwrap(), m1.address()).unwrap();
+    assert_eq!(listed["source"], "config", "{listed}");
 }
 
 #[test]

@@ -3,16 +3,15 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use common::SOON;
 use common::agent::{await_backend, await_health, await_serving, fast};
 use common::load::{Bounds, Load, assert_left, assert_untouched, figure, requests, unix_ms};
 use common::quiet::alone;
+use common::{SOON, kubeconfig, list};
 use lb_tests::Lab;
-use lb_tests::lab::{HOSTNAME, Master, VIP};
-use lb_tests::pki::Signer;
+use lb_tests::lab::VIP;
+use lb_tests::pki::Valid;
 
 const CLIENTS: u32 = 4;
 const HELD: u32 = 9;
@@ -21,37 +20,18 @@ const KILLED: Duration = Duration::from_millis(100);
 /// Far longer than an agent needs to end on SIGTERM.
 const END: Duration = Duration::from_secs(5);
 
-fn kubeconfig(lab: &Lab) -> PathBuf {
-    let (ca, path) = (lab.pki().ca(Signer::Lab), lab.dir().join("kubelet.conf"));
-    let text = format!(
-        "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: 'https://{HOSTNAME}:6443', certificate-authority: {}}}}}]\n\
-         users: [{{name: u, user: {{}}}}]\n",
-        ca.display()
-    );
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-/// Has every master that runs list these.
-fn list(lab: &Lab, listed: &[&Master]) {
-    let addresses: Vec<_> = listed.iter().map(|master| master.address().to_string()).collect();
-    for master in lab.masters().iter().filter(|master| master.pid().is_some()) {
-        master.control(&format!("/cluster/{}", addresses.join(","))).unwrap();
-    }
-}
-
 #[test]
 fn a_worker_lives_through_the_whole_life_of_its_cluster() {
     let _turn = alone();
     let Some(lab) = Lab::builder().not_started().build_or_skip().unwrap() else { return };
     let [m1, m2, m3] = [0, 1, 2].map(|n| lab.master(n));
-    let path = kubeconfig(&lab);
+    kubeconfig::write(&lab, Valid::Now);
     lab.agent_config(|yaml| {
         fast(yaml);
         let service = &mut yaml["services"][0];
         service["backends"] = serde_yaml::to_value([m1.address().to_string()]).unwrap();
-        service["discovery"]["kubernetes"]["kubeconfig"] = path.to_string_lossy().as_ref().into();
+        service["discovery"]["kubernetes"]["kubeconfig"] =
+            kubeconfig::path(&lab).to_string_lossy().as_ref().into();
     })
     .unwrap();
 

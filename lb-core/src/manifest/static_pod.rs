@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Config, ServiceConfig},
     model::{DataplaneKind, Scope},
-    probe::{Ca, CheckKind},
+    probe::{CLUSTER_CA, Ca, CheckKind},
 };
 
 /// Where the kernel's file system for pinned programs is on a node, bpf(2).
@@ -25,8 +25,6 @@ const BPFFS: &str = "/sys/fs/bpf";
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where container runtimes name pods' network namespaces, ip-netns(8).
 const NAMESPACES: &str = "/run/netns";
-/// Where probes look for the cluster's authority unless told otherwise.
-const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
 const HEADER: &str = "\
 # The lbctl agent as a static pod: a file for the kubelet's staticPodPath, /etc/kubernetes/manifests with kubeadm.

@@ -44,6 +44,8 @@ const SESSION: Duration = Duration::from_secs(600);
 const LINE_PACE: Duration = Duration::from_millis(20);
 /// From the end of a watch to the next list: one that ends at once, again and again, costs no more than that.
 const RELIST: Duration = Duration::from_secs(1);
+/// Looks without asking whether a watch is allowed by now, after it was not.
+const LOOKS: u32 = 3;
 /// The longest answer, and the longest line of a watch, in bytes: 1,000 addresses have some 200 KiB.
 const BODY_MAX: usize = 1 << 20;
 
@@ -153,7 +155,8 @@ struct Session {
     authorization: Option<HeaderValue>,
     host: String,
     connection: AbortHandle,
-    may_watch: bool,
+    /// Looks until a watch is asked for again.
+    looks: u32,
 }
 
 impl Drop for Session {
@@ -197,12 +200,13 @@ impl Session {
             Some(value)
         });
         let host = server_name.unwrap_or_else(|| address.ip().to_string());
-        Ok(Self { address, sender, authorization, host, connection: task.abort_handle(), may_watch: true })
+        Ok(Self { address, sender, authorization, host, connection: task.abort_handle(), looks: 0 })
     }
 
     /// The list as slices; `None`: that is not allowed, or the cluster has none.
     async fn list(&mut self) -> Result<Option<Slices>, SessionError> {
-        if !self.may_watch {
+        if self.looks > 0 {
+            self.looks -= 1;
             return Ok(None);
         }
         match self.get(SLICES).await {
@@ -211,7 +215,7 @@ impl Session {
                 Slices::from_list(&body).map(Some).map_err(|source| SessionError::List { address, source })
             }
             Err(SessionError::Refused { status: StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, .. }) => {
-                self.may_watch = false;
+                self.looks = LOOKS;
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -12,7 +12,7 @@ use std::{
 
 use lb_core::{
     model::Hostname,
-    probe::{Ca, ServerName as Wanted, TlsCheck},
+    probe::{CLUSTER_CA, Ca, ServerName as Wanted, TlsCheck},
 };
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore,
@@ -23,9 +23,6 @@ use rustls::{
 use tokio_rustls::TlsConnector;
 
 use self::unverified::Unverified;
-
-/// Where kubeadm puts the cluster's authority.
-const KUBERNETES_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
 /// The longest file of authorities that is read. A bundle of all public ones has about 220 KiB.
 const CA_FILE_MAX: u64 = 1 << 20;
@@ -113,7 +110,7 @@ impl TlsSettings {
 /// A file that cannot be read or has no authority in it, or a server name that is none. `ca: auto` without a file is
 /// a [`Warning`]; with a bad one it is an error.
 pub fn load(check: &TlsCheck) -> Result<(TlsSettings, Option<Warning>), TlsError> {
-    load_with(check, Path::new(KUBERNETES_CA))
+    load_with(check, Path::new(CLUSTER_CA))
 }
 
 /// Settings that take any certificate, to see what is in it, and that speak HTTP/1.1.

@@ -57,6 +57,7 @@ pub struct Master {
     network: Arc<Network>,
     trusted: Issued,
     untrusted: Issued,
+    client_ca: PathBuf,
     dir: PathBuf,
     starts: AtomicU32,
 }
@@ -85,6 +86,7 @@ impl Master {
             network,
             trusted,
             untrusted,
+            client_ca: pki.ca(Signer::Lab),
             dir,
             starts: AtomicU32::new(0),
         })
@@ -247,6 +249,7 @@ impl Master {
             };
             let files = [&issued.cert, &issued.key].map(OsString::from);
             arguments.extend(["--cert".into(), files[0].clone(), "--key".into(), files[1].clone()]);
+            arguments.extend(["--client-ca".into(), self.client_ca.clone().into()]);
         }
         let delay = launch.shutdown_delay.as_millis();
         arguments.extend(["--shutdown-delay".into(), format!("{delay}ms").into()]);

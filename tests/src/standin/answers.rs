@@ -11,8 +11,9 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::api::{self, Reply};
 use super::body::{Answer, Bulk, Ticking, Written};
-use super::cluster::{self, ENDPOINTS, SLICES, Watching};
+use super::clients::Caller;
 use super::state::{Misbehaviour, State};
 use crate::slowness::stretched;
 
@@ -23,12 +24,15 @@ const WATCH_PERIOD: Duration = Duration::from_millis(100);
 const FLOOD_PERIOD: Duration = Duration::from_millis(5);
 const FLOOD_PIECE: &[u8] = &[b'x'; 16 * 1024];
 
+/// From where a request comes, and from whom.
+#[derive(Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) caller: Caller,
+}
+
 /// Answers one request that came from `peer`.
-pub(super) async fn answer(
-    state: Arc<State>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Answer> {
+pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incoming>) -> Response<Answer> {
     let size = bulk_size(request.uri().path());
     let path = if size.is_some() { "/bulk" } else { known_path(request.uri().path()) };
     let watched = watched_since(request.uri().query().unwrap_or_default());
@@ -41,28 +45,50 @@ pub(super) async fn answer(
     if path == "/readyz" {
         state.readyz_resumed().await;
     }
-    let mut response = match state.misbehaviour() {
-        Misbehaviour::Redirect => redirect(),
-        Misbehaviour::Unauthorized => failure(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        Misbehaviour::Error500 => failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
-        Misbehaviour::EndlessBody if path == "/readyz" => {
-            stream(&state, FLOOD_PERIOD, |_, _| Bytes::from_static(FLOOD_PIECE))
-        }
-        Misbehaviour::None
-        | Misbehaviour::AcceptClose
-        | Misbehaviour::Garbage
-        | Misbehaviour::EndlessBody
-        | Misbehaviour::Goaway => match (path, size) {
-            (_, Some(size)) => bulk(size),
-            (ENDPOINTS, None) => json_answer(&state.cluster().borrow().endpoints()),
-            (SLICES, None) => slices(&state, watched),
-            (path, None) => proper(&state, peer, path),
-        },
+    let mut response = match refused(peer.caller, path) {
+        Some(failure) => failure,
+        None => behave(&state, peer, path, size, watched),
     };
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert(SERVED_BY, name);
     }
     response
+}
+
+/// What kube-apiserver says to those whom it does not know: to a certificate that is no good never anything else, to nobody
+/// in particular what is public.
+fn refused(caller: Caller, path: &str) -> Option<Response<Answer>> {
+    match caller {
+        Caller::Refused => Some(failure(StatusCode::UNAUTHORIZED, "Unauthorized")),
+        Caller::Anonymous if path.starts_with("/api") => Some(failure(StatusCode::FORBIDDEN, "Forbidden")),
+        Caller::Anonymous | Caller::Known => None,
+    }
+}
+
+fn behave(
+    state: &Arc<State>,
+    peer: Peer,
+    path: &'static str,
+    size: Option<u32>,
+    watched: Option<u64>,
+) -> Response<Answer> {
+    match state.misbehaviour() {
+        Misbehaviour::Redirect => redirect(),
+        Misbehaviour::Unauthorized => failure(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        Misbehaviour::Error500 => failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+        Misbehaviour::EndlessBody if path == "/readyz" => {
+            stream(state, FLOOD_PERIOD, |_, _| Bytes::from_static(FLOOD_PIECE))
+        }
+        Misbehaviour::None
+        | Misbehaviour::AcceptClose
+        | Misbehaviour::Garbage
+        | Misbehaviour::EndlessBody
+        | Misbehaviour::Goaway => match (size, api::reply(state, path, watched)) {
+            (Some(size), _) => bulk(size),
+            (None, Some(reply)) => told(reply),
+            (None, None) => proper(state, peer.address, path),
+        },
+    }
 }
 
 /// The counters as a JSON answer.
@@ -77,8 +103,9 @@ pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response<Answ
 
 /// The path as counted: unknown ones share one counter, so that a caller cannot grow the map.
 fn known_path(path: &str) -> &'static str {
-    ["/readyz", "/livez", "/healthz", "/version", "/whoami", "/watch", "/connections", ENDPOINTS, SLICES]
+    ["/readyz", "/livez", "/healthz", "/version", "/whoami", "/watch", "/connections"]
         .into_iter()
+        .chain(api::PATHS)
         .find(|known| *known == path)
         .unwrap_or("other")
 }
@@ -98,18 +125,15 @@ fn proper(state: &Arc<State>, peer: SocketAddr, path: &str) -> Response<Answer> 
 /// The version from which a watch goes on; `None`: it is none.
 fn watched_since(query: &str) -> Option<u64> {
     let value = |name| query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-    value("watch").filter(|value| *value == "1")?;
+    value("watch").filter(|value| matches!(*value, "1" | "true"))?;
     Some(value("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0))
 }
 
-fn slices(state: &Arc<State>, watched: Option<u64>) -> Response<Answer> {
-    let cluster = state.cluster().borrow().clone();
-    match (cluster.watching(), watched) {
-        (Watching::Forbidden, _) => failure(StatusCode::FORBIDDEN, "Forbidden"),
-        (_, Some(since)) => {
-            Response::new(Either::Right(Either::Right(Either::Right(Written(cluster::watch(state, since))))))
-        }
-        (_, None) => json_answer(&cluster.slices()),
+fn told(reply: Reply) -> Response<Answer> {
+    match reply {
+        Reply::Object(value) => json_answer(&value),
+        Reply::Watch(lines) => Response::new(Either::Right(Either::Right(Either::Right(Written(lines))))),
+        Reply::Forbidden => failure(StatusCode::FORBIDDEN, "Forbidden"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The cluster's own list of its apiservers: as Endpoints, as EndpointSlices, and watched.
+//! What a cluster keeps about itself: the list of its apiservers, as Endpoints and as EndpointSlices, and its nodes, one for
+//! each of them; as lists and watched.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -11,11 +12,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::state::State;
 
-/// Where it is found.
-pub(super) const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
-/// The same, newer.
-pub(super) const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-
 /// Between two lines of a flood.
 const FLOOD: Duration = Duration::from_micros(200);
 
@@ -25,6 +21,13 @@ pub(super) struct Cluster {
     version: u64,
     listed: Vec<SocketAddr>,
     watching: Watching,
+}
+
+/// What can be watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Slices,
+    Nodes,
 }
 
 /// How a watch goes.
@@ -95,41 +98,70 @@ impl Cluster {
         })
     }
 
-    fn line(&self) -> Bytes {
-        let event = match self.watching {
-            Watching::Gone => {
-                json!({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}})
+    pub(super) fn nodes(&self) -> Value {
+        json!({
+            "kind": "NodeList",
+            "apiVersion": "v1",
+            "metadata": {"resourceVersion": self.version.to_string()},
+            "items": self.listed.iter().map(|address| self.node(address)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn node(&self, address: &SocketAddr) -> Value {
+        let name = address.ip().to_string().replace(['.', ':'], "-");
+        json!({
+            "kind": "Node",
+            "apiVersion": "v1",
+            "metadata": {
+                "name": format!("node-{name}"),
+                "creationTimestamp": "2026-01-02T03:04:05Z",
+                "resourceVersion": self.version.to_string(),
+            },
+            "status": {"addresses": [{"type": "InternalIP", "address": address.ip()}]},
+        })
+    }
+
+    /// What a watch says of a change.
+    fn lines(&self, kind: Kind) -> Bytes {
+        let modified = |object| json!({"type": "MODIFIED", "object": object});
+        let events: Vec<Value> = match (self.watching, kind) {
+            (Watching::Gone, _) => {
+                vec![json!({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}})]
             }
-            Watching::Allowed | Watching::Forbidden | Watching::Stalled | Watching::Flood => {
-                json!({"type": "MODIFIED", "object": self.slice()})
-            }
+            (_, Kind::Slices) => vec![modified(self.slice())],
+            (_, Kind::Nodes) => self.listed.iter().map(|address| modified(self.node(address))).collect(),
         };
-        Bytes::from(format!("{event}\n"))
+        Bytes::from(events.iter().map(|event| format!("{event}\n")).collect::<String>())
     }
 }
 
 /// The lines of a watch that goes on from a version, as long as somebody reads them and the process is not asked to end.
-pub(super) fn watch(state: &Arc<State>, since: u64) -> mpsc::Receiver<Bytes> {
+pub(super) fn watch(state: &Arc<State>, kind: Kind, since: u64) -> mpsc::Receiver<Bytes> {
     let (lines, body) = mpsc::channel(16);
     let (state, mut cluster) = (Arc::clone(state), state.cluster().subscribe());
     tokio::spawn(async move {
         tokio::select! {
             () = state.stopped() => {}
             () = lines.closed() => {}
-            () = tell(&mut cluster, since, &lines) => {}
+            () = tell(&mut cluster, kind, since, &lines) => {}
         }
     });
     body
 }
 
-async fn tell(cluster: &mut watch::Receiver<Cluster>, mut seen: u64, lines: &mpsc::Sender<Bytes>) {
+async fn tell(
+    cluster: &mut watch::Receiver<Cluster>,
+    kind: Kind,
+    mut seen: u64,
+    lines: &mpsc::Sender<Bytes>,
+) {
     loop {
         let now = cluster.borrow_and_update().clone();
         match now.watching {
-            Watching::Gone => return drop(lines.send(now.line()).await),
+            Watching::Gone => return drop(lines.send(now.lines(kind)).await),
             Watching::Stalled => std::future::pending().await,
             Watching::Flood => {
-                if lines.send(now.line()).await.is_err() {
+                if lines.send(now.lines(kind)).await.is_err() {
                     return;
                 }
                 tokio::time::sleep(FLOOD).await;
@@ -139,7 +171,7 @@ async fn tell(cluster: &mut watch::Receiver<Cluster>, mut seen: u64, lines: &mps
         }
         if now.version > seen {
             seen = now.version;
-            if lines.send(now.line()).await.is_err() {
+            if lines.send(now.lines(kind)).await.is_err() {
                 return;
             }
         }

@@ -16,6 +16,7 @@ use hyper::{Request, StatusCode, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +24,8 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::answers::answer;
+use super::answers::{Peer, answer};
+use super::clients::{Caller, Clients};
 use super::state::{Misbehaviour, State};
 use super::{body::Answer, control};
 use crate::client::duration;
@@ -54,6 +56,9 @@ pub struct Options {
     /// Private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+    /// Authority of the clients that may ask for what is not public, PEM; without it everybody may
+    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+    pub client_ca: Option<PathBuf>,
     /// Speak HTTP/1.1 without TLS
     #[arg(long)]
     pub plain: bool,
@@ -74,13 +79,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
     raise_file_limit();
     let state = Arc::new(State::new(options.name.clone(), options.misbehave));
-    let acceptor = acceptor(&options)?;
+    let tls = tls(&options)?;
     if let Some(path) = &options.control {
         tokio::spawn(control::serve(control::bind(path)?, Arc::clone(&state)));
     }
     for address in &options.listen {
         let listener = listen(*address).with_context(|| format!("listen on {address}"))?;
-        tokio::spawn(accept(listener, acceptor.clone(), Arc::clone(&state)));
+        tokio::spawn(accept(listener, tls.clone(), Arc::clone(&state)));
     }
     println!("ready");
     std::io::stdout().flush().context("say that it is ready")?;
@@ -104,12 +109,23 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn acceptor(options: &Options) -> anyhow::Result<Option<TlsAcceptor>> {
-    match (&options.cert, &options.key) {
-        _ if options.plain => Ok(None),
-        (Some(cert), Some(key)) => Ok(Some(TlsAcceptor::from(tls::server_config(cert, key)?))),
+/// How connections are secured, and whose certificates are taken.
+#[derive(Clone)]
+struct Tls {
+    acceptor: TlsAcceptor,
+    clients: Option<Clients>,
+}
+
+fn tls(options: &Options) -> anyhow::Result<Option<Tls>> {
+    let (cert, key) = match (&options.cert, &options.key) {
+        _ if options.plain => return Ok(None),
+        (Some(cert), Some(key)) => (cert, key),
         _ => bail!("--cert and --key are needed unless --plain is given"),
-    }
+    };
+    let clients = options.client_ca.as_deref().map(Clients::new).transpose()?;
+    let verifier =
+        clients.clone().map_or_else(WebPkiClientVerifier::no_client_auth, |clients| Arc::new(clients));
+    Ok(Some(Tls { acceptor: TlsAcceptor::from(tls::server_config(cert, key, verifier)?), clients }))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -127,7 +143,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+async fn accept(listener: TcpListener, tls: Option<Tls>, state: Arc<State>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -135,7 +151,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(converse(stream, peer, acceptor.clone(), Arc::clone(&state)));
+                tokio::spawn(converse(stream, peer, tls.clone(), Arc::clone(&state)));
             }
             Err(_) => sleep(ACCEPT_RETRY).await,
         }
@@ -143,7 +159,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc
 }
 
 /// The whole life of one connection. Its errors are the peer's affair: a stand-in has nobody to tell.
-async fn converse(mut stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
+async fn converse(mut stream: TcpStream, address: SocketAddr, tls: Option<Tls>, state: Arc<State>) {
     let _open = state.connection();
     match state.misbehaviour() {
         Misbehaviour::AcceptClose => return,
@@ -156,10 +172,13 @@ async fn converse(mut stream: TcpStream, peer: SocketAddr, acceptor: Option<TlsA
         | Misbehaviour::Goaway => {}
     }
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = acceptor else {
-        return http1(stream, peer, &state).await;
+    let Some(Tls { acceptor, clients }) = tls else {
+        return http1(stream, Peer { address, caller: Caller::Known }, &state).await;
     };
     let Ok(Ok(stream)) = timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await else { return };
+    let shown = stream.get_ref().1.peer_certificates();
+    let caller = clients.map_or(Caller::Known, |clients| clients.caller(shown));
+    let peer = Peer { address, caller };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2(stream, peer, &state).await;
     } else {
@@ -175,7 +194,7 @@ async fn garble(stream: &mut TcpStream) {
     while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
 
-async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: SocketAddr, state: &Arc<State>) {
+async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Peer, state: &Arc<State>) {
     let answered = Arc::new(Notify::new());
     let service = service_fn(|request| respond(state, peer, request, &answered));
     let connection = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -188,11 +207,7 @@ async fn http1(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Sock
     let _ = connection.await;
 }
 
-async fn http2(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    state: &Arc<State>,
-) {
+async fn http2(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: Peer, state: &Arc<State>) {
     let answered = Arc::new(Notify::new());
     let service = {
         let (state, answered) = (Arc::clone(state), Arc::clone(&answered));
@@ -220,7 +235,7 @@ async fn leave(state: &State, answered: &Notify) {
 
 fn respond(
     state: &Arc<State>,
-    peer: SocketAddr,
+    peer: Peer,
     request: Request<Incoming>,
     answered: &Arc<Notify>,
 ) -> impl Future<Output = Result<hyper::Response<Answer>, Infallible>> + use<> {

@@ -1,10 +1,11 @@
-//! What the tests share: questions to masters here, to the agent in `agent`, lvscare's commands in `care`, traffic in `load`,
+//! What the tests share: questions to masters here, to the agent in `agent`, lvscare's commands in `care`, who a node is to the apiservers in `kubeconfig`, traffic in `load`,
 //! who may run beside whom in `quiet`, what a node looks like in `traces`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, which uses what it needs")]
 
 pub mod agent;
 pub mod care;
+pub mod kubeconfig;
 pub mod load;
 pub mod quiet;
 pub mod traces;
@@ -22,6 +23,14 @@ pub const SOON: Duration = Duration::from_secs(15);
 /// A lab of `masters`; `None` only where the user allowed skipping.
 pub fn lab(masters: u8) -> Option<Lab> {
     Lab::builder().masters(masters).build_or_skip().unwrap()
+}
+
+/// Has every master that runs list these as the cluster's apiservers.
+pub fn list(lab: &Lab, listed: &[&Master]) {
+    let addresses: Vec<_> = listed.iter().map(|master| master.address().to_string()).collect();
+    for master in lab.masters().iter().filter(|master| master.pid().is_some()) {
+        master.control(&format!("/cluster/{}", addresses.join(","))).unwrap();
+    }
 }
 
 pub fn url(master: &Master, path: &str) -> String {

@@ -27,7 +27,7 @@ pub(crate) enum Purpose {
     Building,
     /// Virtual machines with other kernels.
     VirtualMachines,
-    /// Testing the container image.
+    /// Testing with what clusters are made of: container runtimes, kubectl.
     Containers,
     /// Measuring beside other load balancers.
     Benchmarks,
@@ -135,6 +135,8 @@ pub(crate) const NEEDS: &[Need] = &[
     .for_containers()
     .starts("containerd.service"),
     package("runc", "starts containers for containerd", |m| m.has_program("runc")).for_containers(),
+    package("kubernetes-client", "kubectl, a client in the end-to-end tests", |m| m.has_program("kubectl"))
+        .for_containers(),
     package("haproxy", "is measured beside lbctl", |m| m.has_program("haproxy"))
         .for_benchmarks()
         .starts("haproxy.service"),

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lb_core::{
     config::{ConfigDuration, ConfigErrors, Overrides},
     model::{Policy, Scope},
-    probe::CONNECTION_HEADERS,
+    probe::{CLUSTER_CA, CONNECTION_HEADERS},
 };
 
 use super::{
@@ -40,9 +40,6 @@ pub(super) enum Choice {
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_PATH: &str = "/healthz";
-
-/// Where kubeadm puts the cluster's authority.
-const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
 /// The first status that is not healthy by itself.
 const FIRST_BAD_STATUS: u16 = 400;
