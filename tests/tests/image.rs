@@ -10,10 +10,10 @@ use std::time::Duration;
 use common::agent::unhurried;
 use common::load::{Load, assert_untouched, requests};
 use common::quiet::beside_others;
-use common::{SOON, lab};
+use common::{SOON, lab, list, opened};
 use lb_tests::containerd::{Container, Containerd, Mount};
 use lb_tests::lab::{HOSTNAME, VIP};
-use lb_tests::pki::Signer;
+use lb_tests::pki::{Signer, Valid};
 use lb_tests::process::Finished;
 use lb_tests::wait::eventually;
 use lb_tests::{Lab, binaries, preflight, unix_http};
@@ -46,6 +46,10 @@ struct StaticPod {
 
 impl StaticPod {
     fn of(lab: &Lab) -> Self {
+        Self::with(lab, |_| ())
+    }
+
+    fn with(lab: &Lab, change: impl FnOnce(&mut Value)) -> Self {
         let made = |name: &str| {
             let dir = lab.dir().join("of-the-node").join(name);
             fs::create_dir_all(&dir).unwrap();
@@ -59,6 +63,7 @@ impl StaticPod {
             yaml["stateDir"] = made("state").to_str().unwrap().into();
             yaml["hosts"]["path"] = hosts.to_str().unwrap().into();
             yaml["admin"]["socket"] = admin_socket.to_str().unwrap().into();
+            change(yaml);
         });
         // Its folder is mounted, which should hold nothing else.
         let config = made("config").join("config.yaml");
@@ -175,6 +180,66 @@ fn the_static_pods_container_programs_the_node_and_another_takes_over_without_a_
     let ended = agent.wait_deadline(SOON).unwrap();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);
     assert_eq!(requests(lab.node(), VIP, "v4", 50).ok(), 50, "the kernel goes on without the container");
+}
+
+#[test]
+fn the_static_pods_container_follows_the_clusters_list_with_credentials_of_the_node() {
+    let _turn = beside_others();
+    let Some(lab) = lab_for_containers(2) else { return };
+    let [m1, m2] = [0, 1].map(|n| lab.master(n));
+    list(&lab, &[m1, m2]);
+    // In a folder of their own, as /etc/kubernetes is one; the files that the kubeconfig names lie beside it.
+    let folder = lab.dir().join("kubernetes");
+    fs::create_dir(&folder).unwrap();
+    let identity = lab.pki().issue_kubelets("worker", Valid::Now).unwrap();
+    fs::rename(&identity.cert, folder.join("client.crt")).unwrap();
+    fs::rename(&identity.key, folder.join("client.key")).unwrap();
+    fs::copy(lab.pki().ca(Signer::Lab), folder.join("ca.crt")).unwrap();
+    let text = format!(
+        "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+         clusters: [{{name: k, cluster: {{server: 'https://{HOSTNAME}:6443', certificate-authority: ca.crt}}}}]\n\
+         users: [{{name: u, user: {{client-certificate: client.crt, client-key: client.key}}}}]\n"
+    );
+    fs::write(folder.join("kubelet.conf"), text).unwrap();
+    let pod = StaticPod::with(&lab, |yaml| {
+        let service = &mut yaml["services"][0];
+        service["backends"] = serde_yaml::to_value([m1.address().to_string()]).unwrap();
+        let kubeconfig = folder.join("kubelet.conf");
+        service["discovery"]["kubernetes"]["kubeconfig"] = kubeconfig.to_str().unwrap().into();
+    });
+    let (containerd, image) = containerd(&lab);
+    let _agent = containerd.run(&image, &pod.container("agent"), &pod.command(&[])).unwrap();
+    let status = ready(&pod);
+    assert_eq!(status["warnings"], serde_json::json!([]), "{status}");
+    eventually(SOON, "the listed master serves too", || {
+        let report = requests(lab.node(), VIP, "v4", 20);
+        if report.ok() == 20 && report.served("m2") > 0 { Ok(()) } else { Err(format!("{report:?}")) }
+    })
+    .unwrap();
+}
+
+#[test]
+fn with_scope_node_the_container_serves_pods_and_ends_their_connections_to_a_dead_master() {
+    let _turn = beside_others();
+    if !preflight::ready_for_containers().unwrap() {
+        return;
+    }
+    let Some(lab) = Lab::builder().masters(1).pod().build_or_skip().unwrap() else { return };
+    let pod = StaticPod::with(&lab, |yaml| yaml["scope"] = "node".into());
+    let (containerd, image) = containerd(&lab);
+    let _agent = containerd.run(&image, &pod.container("agent"), &pod.command(&[])).unwrap();
+    let status = ready(&pod);
+    assert_eq!(status["warnings"], serde_json::json!([]), "{status}");
+    assert_eq!(requests(lab.pod(), VIP, "v4", 20).ok(), 20);
+    let watch = lab.pod().spawn_client(&["hold", "--to", VIP]).unwrap();
+    opened(&watch);
+    // Nobody tells the pod that the power is gone; only who enters its namespace can end its sockets.
+    lab.master(0).cut().unwrap();
+    eventually(SOON, "the pod's watch ends", || {
+        let said = watch.stdout();
+        if said.contains("ended ECONNABORTED") { Ok(()) } else { Err(said) }
+    })
+    .unwrap();
 }
 
 #[test]

@@ -96,6 +96,9 @@ pub struct ServiceConfig {
     pub on_all_down: OnAllDown,
 }
 
+/// Where kubeadm writes the kubelet's kubeconfig.
+pub const KUBELETS_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+
 /// Where the cluster's own list of apiservers comes from: the apiservers that are up, asked as whom a kubeconfig says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesDiscovery {

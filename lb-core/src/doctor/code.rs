@@ -56,6 +56,8 @@ codes! {
     KubeProxy = "KUBE-PROXY",
     /// A VIP that an interface of the node has.
     VipInterface = "VIP-INTERFACE",
+    /// Whether this node answers ARP for a VIP.
+    VipArp = "VIP-ARP",
     /// A VIP inside the cluster's own address ranges.
     VipCidr = "VIP-CIDR",
     /// Our entry in the hosts file.

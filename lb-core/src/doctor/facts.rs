@@ -53,6 +53,8 @@ pub struct Facts {
     pub kube_proxy: Option<KubeProxyFact>,
     /// The node's own addresses.
     pub own_addresses: Option<BTreeSet<IpAddr>>,
+    /// The IPv4 networks that the node's interfaces are in.
+    pub links: Option<Vec<LinkFact>>,
     /// The cluster's address ranges, as far as files of this node tell them.
     pub cidrs: Vec<CidrFact>,
     /// The hosts file.
@@ -202,6 +204,17 @@ pub struct KubeProxyFact {
     pub seen: String,
     /// Its excludeCIDRs; `None`: they could not be learnt.
     pub exclude: Option<Vec<String>>,
+}
+
+/// An IPv4 network that an interface is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkFact {
+    /// The interface.
+    pub interface: String,
+    /// The network: `192.168.0.0/24`.
+    pub network: String,
+    /// The interface's `arp_ignore`, or that of all if that is higher; 0: any local address is answered for.
+    pub arp_ignore: u32,
 }
 
 /// What an address range of the cluster is for.

@@ -20,8 +20,8 @@ mod vip;
 pub use code::Code;
 pub use facts::{
     AgentFact, AnswerFact, AttachedProgram, BackendFact, CertificateFact, CidrFact, CidrUse, ConfigFact,
-    DropIn, Facts, Gap, HookFacts, HostsFact, IpvsFacts, KubeProxyFact, Lack, Memlock, Module, Origin,
-    Programs, ProxyFact, SelfConnect,
+    DropIn, Facts, Gap, HookFacts, HostsFact, IpvsFacts, KubeProxyFact, Lack, LinkFact, Memlock, Module,
+    Origin, Programs, ProxyFact, SelfConnect,
 };
 pub use finding::{Finding, Report, Severity, Summary, Verdict};
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{AgentFact, CidrFact, CidrUse, Code, Facts, Finding, KubeProxyFact, cidr::Cidr};
+use super::{AgentFact, CidrFact, CidrUse, Code, Facts, Finding, KubeProxyFact, LinkFact, cidr::Cidr};
 use crate::model::DataplaneKind;
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -12,6 +12,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = ipvs_foreign(facts);
     findings.extend(kube_proxy(facts));
     findings.extend(interface(facts));
+    findings.extend(arp(facts));
     findings.extend(cidr(facts));
     findings
 }
@@ -32,7 +33,14 @@ fn ipvs_foreign(facts: &Facts) -> Vec<Finding> {
             .collect();
         let list: Vec<_> = destinations.iter().map(ToString::to_string).collect();
         let message = format!("somebody else's IPVS service is at {vip}: {}", list.join(", "));
-        if destinations.iter().all(|address| members.contains(address)) {
+        if !uses_ipvs(facts) {
+            Finding::ok(
+                Code::IpvsForeign,
+                format!(
+                    "{message}; connects of this node do not come as far, the socket dataplane goes first"
+                ),
+            )
+        } else if destinations.iter().all(|address| members.contains(address)) {
             Finding::warn(
                 Code::IpvsForeign,
                 format!("{message}; the ipvs dataplane takes it over"),
@@ -121,6 +129,37 @@ fn interface(facts: &Facts) -> Vec<Finding> {
         )
     };
     owned.iter().map(finding).collect()
+}
+
+/// The route by which ipvs takes packets to a VIP makes the address one of the node's, and the kernel answers ARP for those
+/// on any interface unless `arp_ignore` says otherwise (ip-sysctl.rst). Nobody asks for an address outside of his network.
+fn arp(facts: &Facts) -> Vec<Finding> {
+    let Some(links) = &facts.links else { return Vec::new() };
+    if !uses_ipvs(facts) {
+        return vec![Finding::ok(Code::VipArp, "the socket dataplane answers no ARP")];
+    }
+    let answered = |vip: SocketAddr| {
+        let network =
+            |link: &&LinkFact| link.network.parse().is_ok_and(|network: Cidr| network.contains(vip.ip()));
+        let link = links.iter().filter(network).find(|link| link.arp_ignore == 0)?;
+        let LinkFact { interface, network, .. } = link;
+        Some(Finding::fail(
+            Code::VipArp,
+            format!(
+                "{} is in {interface}'s network {network}: with ipvs every node answers ARP for it, and others there take \
+                 this node for its owner",
+                vip.ip()
+            ),
+            format!(
+                "take a VIP outside of {network}, or `dataplane: socket`, or set net.ipv4.conf.all.arp_ignore=1 on every node"
+            ),
+        ))
+    };
+    let findings: Vec<_> = facts.vips().filter_map(answered).collect();
+    if findings.is_empty() {
+        return vec![Finding::ok(Code::VipArp, "this node answers ARP for no VIP")];
+    }
+    findings
 }
 
 fn cidr(facts: &Facts) -> Vec<Finding> {

@@ -14,7 +14,7 @@ use super::{
     yaml,
 };
 use crate::{
-    config::{Config, ServiceConfig},
+    config::{Config, KUBELETS_KUBECONFIG, ServiceConfig},
     model::{DataplaneKind, Scope},
     probe::{CLUSTER_CA, Ca, CheckKind},
 };
@@ -25,6 +25,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where container runtimes name pods' network namespaces, ip-netns(8).
 const NAMESPACES: &str = "/run/netns";
+/// Where the certificates lie that a kubelet's kubeconfig names (kubelet's --cert-dir).
+const KUBELETS_CERTIFICATES: &str = "/var/lib/kubelet/pki";
 
 const HEADER: &str = "\
 # The lbctl agent as a static pod: a file for the kubelet's staticPodPath, /etc/kubernetes/manifests with kubeadm.
@@ -32,6 +34,12 @@ const HEADER: &str = "\
 #
 # After a reboot nothing maps the virtual address until this pod runs. So that the kubelet's connects fail at once until
 # then, instead of hanging, install what `lbctl manifest kubelet-dropin` prints.
+";
+
+const CREDENTIALS_NOTE: &str = "\
+#
+# The kubeconfig is found at the same path as on the node. Of the files that it names those in its own folder are found, and
+# with the kubelet's kubeconfig those in /var/lib/kubelet/pki.
 ";
 
 const IPVS_NOTE: &str = "\
@@ -43,7 +51,9 @@ const IPVS_NOTE: &str = "\
 /// The agent as a static pod. Without privileges but the capabilities of its dataplane.
 pub fn static_pod(config: &Config, invocation: &Invocation, image: &str) -> String {
     let mounts = mounts(config, invocation);
-    let note = if config.dataplane == Some(DataplaneKind::Ipvs) { IPVS_NOTE } else { "" };
+    let ipvs = if config.dataplane == Some(DataplaneKind::Ipvs) { IPVS_NOTE } else { "" };
+    let discovers = config.services.iter().any(|service| service.discovery.is_some());
+    let credentials = if discovers { CREDENTIALS_NOTE } else { "" };
     let pod = Pod {
         api_version: "v1",
         kind: "Pod",
@@ -62,7 +72,7 @@ pub fn static_pod(config: &Config, invocation: &Invocation, image: &str) -> Stri
             volumes: mounts.iter().map(Mount::volume).collect(),
         },
     };
-    format!("{HEADER}{note}{}", yaml(&pod))
+    format!("{HEADER}{ipvs}{credentials}{}", yaml(&pod))
 }
 
 fn container(config: &Config, invocation: &Invocation, image: &str, mounts: &[Mount]) -> Container {
@@ -195,11 +205,32 @@ fn mounts(config: &Config, invocation: &Invocation) -> Vec<Mount> {
     if config.scope == Scope::Node {
         mounts.push(Mount::new("netns", NAMESPACES, NAMESPACES, Access::Follow));
     }
-    let authorities = authorities(config).into_iter().enumerate();
-    mounts.extend(
-        authorities.map(|(number, path)| Mount::same(format!("ca-{number}"), &path, Access::ReadFile)),
-    );
+    add_uncovered(&mut mounts, "credentials", credentials(config), || Access::Read);
+    add_uncovered(&mut mounts, "ca", authorities(config), || Access::ReadFile);
     mounts
+}
+
+/// Those that do not lie in what is mounted already.
+fn add_uncovered(mounts: &mut Vec<Mount>, name: &str, paths: BTreeSet<PathBuf>, access: fn() -> Access) {
+    let covers = |mount: &Mount, path: &Path| mount.host == mount.inside && path.starts_with(&mount.host);
+    let known = mounts.len();
+    for path in paths {
+        if !mounts.iter().any(|mount| covers(mount, &path)) {
+            mounts.push(Mount::same(format!("{name}-{}", mounts.len() - known), &path, access()));
+        }
+    }
+}
+
+/// The folders with what discovery asks with: folders, since kubelets replace their certificates.
+fn credentials(config: &Config) -> BTreeSet<PathBuf> {
+    let mut folders = BTreeSet::new();
+    for discovery in config.services.iter().filter_map(|service| service.discovery.as_ref()) {
+        folders.insert(folder_of(&discovery.kubeconfig).to_owned());
+        if discovery.kubeconfig == Path::new(KUBELETS_KUBECONFIG) {
+            folders.insert(KUBELETS_CERTIFICATES.into());
+        }
+    }
+    folders
 }
 
 /// The files with the authorities that probes trust.

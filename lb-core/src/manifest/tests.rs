@@ -79,6 +79,51 @@ fn only_what_is_needed_is_mounted() {
     );
 }
 
+/// With `discovery` and an authority, in this spelling of `config.yaml`.
+fn discovering(kubeconfig: &str, ca: &str) -> Value {
+    let text = format!(
+        "services: [{{name: apiserver, vip: '10.103.97.2:6443', backends: ['192.168.0.2:6443'], \
+         health: {{type: https, ca: {ca}}}, discovery: {{kubernetes: {{kubeconfig: {kubeconfig}}}}}}}]"
+    );
+    let config = config::load(Some(("test", &text)), &Overrides::default()).unwrap();
+    serde_yaml::from_str(&static_pod(&config, &from_file(), "lbctl:1")).unwrap()
+}
+
+#[test]
+fn what_discovery_asks_with_is_found_in_the_pod() {
+    let pod = discovering("/etc/kubernetes/kubelet.conf", "auto");
+    for path in [
+        "/etc/kubernetes/kubelet.conf",
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+        "/etc/kubernetes/pki/ca.crt",
+    ] {
+        assert_eq!(on_node(&pod, path).as_deref(), Some(path));
+    }
+    let pod = discovering("/srv/lbctl/kubeconfig", "/etc/lbctl/ca.crt");
+    for path in ["/srv/lbctl/kubeconfig", "/srv/lbctl/client.pem", "/etc/lbctl/ca.crt"] {
+        assert_eq!(on_node(&pod, path).as_deref(), Some(path));
+    }
+    assert_eq!(on_node(&pod, "/var/lib/kubelet/pki/key.pem"), None, "nobody asks as the kubelet");
+}
+
+#[test]
+fn nothing_is_mounted_twice() {
+    for (kubeconfig, ca) in [
+        ("/etc/kubernetes/kubelet.conf", "auto"),
+        ("/etc/lbctl/kubeconfig", "/etc/lbctl/ca.crt"),
+        ("/etc/kubernetes/pki/kubeconfig", "auto"),
+    ] {
+        let pod = discovering(kubeconfig, ca);
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_sequence().unwrap();
+        let mut names: Vec<_> = mounts.iter().map(|mount| mount["name"].as_str().unwrap()).collect();
+        let mut paths: Vec<_> = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        paths.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        assert!(paths.windows(2).all(|pair| pair[0] != pair[1]), "{paths:?}");
+    }
+}
+
 #[test]
 fn a_pod_is_probed_over_the_metrics_port_or_by_its_own_command() {
     let get = |more: &str| pod(more)["spec"]["containers"][0]["livenessProbe"].clone();

@@ -12,6 +12,7 @@ mod host;
 mod hosts;
 mod kernel;
 mod kube_proxy;
+mod links;
 mod manifest;
 mod modules;
 mod processes;
@@ -62,6 +63,7 @@ pub fn gather(options: Options, mut progress: impl FnMut(&'static str)) -> Facts
     kernel::look_at_firewalld(&processes, &mut facts);
     kube_proxy::look(&host, &processes, &mut facts);
     cidrs::look(&host, &processes, &manifests, &mut facts);
+    links::look(&host, &mut facts);
     hosts::look(&host, &places.hosts, &mut facts);
     proxy::look(&host, &manifests, std::env::vars_os(), &mut facts);
     certificate::look(&host, &mut facts);

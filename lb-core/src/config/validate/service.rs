@@ -3,7 +3,7 @@ use std::{collections::HashMap, hash::Hash, net::SocketAddr, num::NonZeroU32, ti
 use super::{FieldPath, Problem, Report, health, paths, scalar};
 use crate::{
     config::{
-        BackendConfig, KubernetesDiscovery, ServiceConfig,
+        BackendConfig, KUBELETS_KUBECONFIG, KubernetesDiscovery, ServiceConfig,
         address::host_address,
         raw::{Number, RawBackend, RawKubernetes, RawRebalance, RawService},
     },
@@ -12,9 +12,6 @@ use crate::{
 
 /// More a minute than this is no pace.
 const MAX_PER_MINUTE: u32 = 600;
-
-/// Where kubeadm writes the kubelet's kubeconfig.
-const KUBELETS_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 
 /// 5,000 nodes ask three masters 56 times a second each.
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);

@@ -80,6 +80,11 @@ fn healthy() -> Facts {
         ipvs: Some(IpvsFacts::default()),
         kube_proxy: None,
         own_addresses: Some(BTreeSet::from(["192.168.0.10".parse().unwrap()])),
+        links: Some(vec![LinkFact {
+            interface: "eth0".to_owned(),
+            network: "192.168.0.0/24".to_owned(),
+            arp_ignore: 0,
+        }]),
         cidrs: vec![cidr(CidrUse::Services, "10.96.0.0/16"), cidr(CidrUse::Pods, "10.244.0.0/16")],
         hosts: Some(HostsFact { path: "/etc/hosts".into(), status: Ok(Status::InPlace) }),
         cloud_init: None,

@@ -6,14 +6,20 @@ fn service_at_vip(facts: &mut Facts, destinations: &[&str]) {
     facts.ipvs = Some(IpvsFacts { services: 3, foreign: [(VIP.parse().unwrap(), destinations)].into() });
 }
 
+fn beside_ipvs(facts: &mut Facts, destinations: &[&str]) {
+    facts.agent = agent(DataplaneKind::Ipvs, None);
+    service_at_vip(facts, destinations);
+}
+
 #[test]
 fn somebody_elses_ipvs_service_at_the_vip() {
     check(
         Code::IpvsForeign,
         &[
             (|_| (), Good, "none of 0 IPVS services"),
-            (|f| service_at_vip(f, &BACKENDS), Warn, "takes it over"),
-            (|f| service_at_vip(f, &[BACKENDS[0], "10.0.0.9:6443"]), Fail, "left alone"),
+            (|f| service_at_vip(f, &BACKENDS), Good, "the socket dataplane goes first"),
+            (|f| beside_ipvs(f, &BACKENDS), Warn, "takes it over"),
+            (|f| beside_ipvs(f, &[BACKENDS[0], "10.0.0.9:6443"]), Fail, "left alone"),
         ],
     );
     assert!(
@@ -75,6 +81,31 @@ fn a_vip_on_an_interface() {
     check(
         Code::VipInterface,
         &[(|_| (), Good, "no interface"), (owned, Warn, "an interface of this node has 10.103.97.2")],
+    );
+}
+
+/// The only interface's network is 10.103.97.0/24.
+fn in_the_vips_network(facts: &mut Facts, dataplane: DataplaneKind, arp_ignore: u32) {
+    facts.agent = agent(dataplane, None);
+    let link = &mut facts.links.as_mut().unwrap()[0];
+    (link.network, link.arp_ignore) = ("10.103.97.0/24".to_owned(), arp_ignore);
+}
+
+#[test]
+fn a_vip_in_the_network_of_an_interface() {
+    check(
+        Code::VipArp,
+        &[
+            (|_| (), Good, "the socket dataplane answers no ARP"),
+            (|f| f.agent = agent(DataplaneKind::Ipvs, None), Good, "answers ARP for no VIP"),
+            (|f| in_the_vips_network(f, DataplaneKind::Socket, 0), Good, "the socket dataplane"),
+            (|f| in_the_vips_network(f, DataplaneKind::Ipvs, 1), Good, "answers ARP for no VIP"),
+            (
+                |f| in_the_vips_network(f, DataplaneKind::Ipvs, 0),
+                Fail,
+                "10.103.97.2 is in eth0's network 10.103.97.0/24",
+            ),
+        ],
     );
 }
 
