@@ -235,3 +235,16 @@ fn a_garbage_or_truncated_state_file_is_set_aside_with_a_warning() {
         assert!(hundred(&lab).served("m1") > 10, "nothing is known of the drain");
     }
 }
+
+#[test]
+fn a_port_for_metrics_that_cannot_be_had_is_told_and_keeps_no_node_from_its_masters() {
+    let _turn = beside_others();
+    let Some(lab) = lab(1) else { return };
+    // TEST-NET-1 (RFC 5737), which is nobody's.
+    lab.agent_config(|yaml| yaml["metrics"]["listen"] = "192.0.2.1:9464".into()).unwrap();
+    let _agent = running(&lab);
+    let warnings = status(&lab)["warnings"].to_string();
+    assert_eq!(warnings.matches("Cannot assign requested address").count(), 1, "{warnings}");
+    assert!(warnings.contains("failed to listen on 192.0.2.1:9464 for metrics"), "{warnings}");
+    assert_eq!(requests(lab.node(), VIP, "v4", 10).ok(), 10);
+}

@@ -3,7 +3,7 @@
 use serde_yaml::Value;
 
 use super::*;
-use crate::config::{self, Overrides};
+use crate::config::{self, Config, Overrides, ServiceConfig};
 
 fn config(more: &str) -> Config {
     let text = format!(
@@ -179,6 +179,24 @@ fn kubeadms_certificates_carry_every_name_that_apiservers_are_reached_by() {
     let token = &documents[1]["discovery"]["bootstrapToken"];
     assert_eq!(token["apiServerEndpoint"], "apiserver.cluster.local:6443");
     assert!(text.contains(&names.join(",")), "what NO_PROXY needs");
+}
+
+#[test]
+fn services_get_a_range_without_the_virtual_address_where_kubeadms_own_has_it() {
+    let networking = |vip: &str| {
+        let config = config("");
+        let text = kubeadm(&Config {
+            services: vec![ServiceConfig { vip: vip.parse().unwrap(), ..config.services[0].clone() }],
+            ..config
+        });
+        let text = text.unwrap();
+        let first = serde_yaml::Deserializer::from_str(&text).next().unwrap();
+        <Value as serde::Deserialize>::deserialize(first).unwrap()["networking"].clone()
+    };
+    assert_eq!(networking("10.103.97.2:6443")["serviceSubnet"], "10.96.0.0/16");
+    assert_eq!(networking("10.96.97.2:6443")["serviceSubnet"], "10.97.0.0/16");
+    assert_eq!(networking("10.112.0.2:6443"), Value::Null);
+    assert_eq!(networking("192.168.96.2:6443"), Value::Null);
 }
 
 #[test]

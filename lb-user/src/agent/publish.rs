@@ -25,7 +25,8 @@ use crate::{
 pub(super) struct Published {
     why: String,
     config_path: Option<PathBuf>,
-    set_aside: Option<String>,
+    /// What went wrong at the start, and stays so.
+    since_start: Vec<String>,
     started: Timestamp,
     /// When the config in force was read.
     pub(super) config_loaded: Timestamp,
@@ -55,7 +56,6 @@ impl Published {
         (kind, why): (DataplaneKind, String),
         adopted: &Adopted,
         config_path: Option<PathBuf>,
-        set_aside: Option<String>,
         now: Now,
     ) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Published {
             switch_error: None,
             in_force: adopted.serving.clone(),
             config_path,
-            set_aside,
+            since_start: Vec::new(),
             started: now.wall,
             config_loaded: now.wall,
             config_error: None,
@@ -77,6 +77,11 @@ impl Published {
             hosts: None,
             state: None,
         }
+    }
+
+    /// Warns from now on of something that went wrong at the start, and that only another start can mend.
+    pub(super) fn complain(&mut self, complaint: String) {
+        self.since_start.push(complaint);
     }
 
     /// The dataplane in use.
@@ -215,7 +220,7 @@ impl Published {
         unserved
             .chain(restart)
             .chain(switch)
-            .chain(self.set_aside.clone())
+            .chain(self.since_start.iter().cloned())
             .chain(state)
             .chain(kernel)
             .chain(complaints)

@@ -1,6 +1,6 @@
 //! Putting an agent together.
 
-use std::{sync::Arc, time::Instant};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use lb_core::{
@@ -77,8 +77,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let (probe_tx, probes) = mpsc::channel(QUEUE);
     let (report_tx, reports) = mpsc::channel(QUEUE);
     let path = options.source.path.clone();
-    let published =
-        Published::new((kind, why), &adopted, path, set_aside.map(|set_aside| chain(&set_aside)), now);
+    let mut published = Published::new((kind, why), &adopted, path, now);
+    set_aside.iter().for_each(|set_aside| published.complain(chain(set_aside)));
     let first = published.snapshot(&controller, &config, now, Vec::new());
     let (snapshots, snapshot) = watch::channel(first);
     let (transitions, _) = broadcast::channel(QUEUE);
@@ -89,7 +89,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     if once.is_none() {
         let refresh = refresh_counters(config.clone());
         let agent = admin::Agent::new(snapshot, operator_tx.clone(), transitions.clone(), refresh);
-        serve(&config, agent).await?;
+        serve(&config, agent).await?.into_iter().for_each(|complaint| published.complain(complaint));
         followers.keep(&config);
     }
     let reconciler = Reconciler::start(Planes::new(plane, leftovers), report_tx)
@@ -155,14 +155,14 @@ impl Signals {
     }
 }
 
-/// Locks the state directory: two agents with one memory would undo each other's work. Where that cannot be made the
-/// node goes on without: the agent must run.
+/// Locks the state directory by a file in it: two agents with one memory would undo each other's work. Where that cannot be
+/// made the node goes on without: the agent must run.
 fn lock_state(config: &Config) -> Result<Option<AgentLock>, AgentError> {
     let dir = &config.state_dir;
-    let made = std::fs::create_dir_all(dir);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     match made
-        .map_err(|source| LockError::Open { dir: dir.clone(), source })
-        .and_then(|()| lock::acquire(dir))
+        .map_err(|source| LockError::Open { path: dir.clone(), source })
+        .and_then(|()| lock::acquire_file(&dir.join(lock::FILE)))
     {
         Ok(lock) => Ok(Some(lock)),
         Err(error @ LockError::Held { .. }) => Err(error.into()),
@@ -173,17 +173,20 @@ fn lock_state(config: &Config) -> Result<Option<AgentLock>, AgentError> {
     }
 }
 
-async fn serve(config: &Config, agent: admin::Agent) -> Result<(), AgentError> {
+/// Says what is not served.
+async fn serve(config: &Config, agent: admin::Agent) -> Result<Option<String>, AgentError> {
     let server = AdminServer::bind(&config.admin_socket, agent.clone(), Limits::default())?;
     tokio::spawn(server.run(std::future::pending()));
-    if let Some(address) = config.metrics {
-        // Metrics are a convenience: a port that is taken must not keep a node from its apiservers.
-        match MetricsServer::bind(address, agent, Limits::default()).await {
-            Ok(server) => _ = tokio::spawn(server.run(std::future::pending())),
-            Err(error) => tracing::warn!("{}", chain(&error)),
+    let Some(address) = config.metrics else { return Ok(None) };
+    // Metrics are a convenience: a port that is taken must not keep a node from its apiservers.
+    match MetricsServer::bind(address, agent, Limits::default()).await {
+        Ok(server) => _ = tokio::spawn(server.run(std::future::pending())),
+        Err(error) => {
+            tracing::warn!("{}", chain(&error));
+            return Ok(Some(chain(&error)));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 type KeptReceiver = watch::Receiver<Option<keepers::Kept>>;

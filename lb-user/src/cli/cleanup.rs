@@ -107,8 +107,9 @@ fn refuse_while_running(paths: &Paths) -> anyhow::Result<()> {
             | ClientError::Connect { .. }),
         ) => return Err(error.into()),
     }
-    for dir in [&paths.bpffs, &paths.state_dir] {
-        match lock::acquire(dir) {
+    let locks = [lock::acquire(&paths.bpffs), lock::acquire_present(&paths.state_dir.join(lock::FILE))];
+    for locked in locks {
+        match locked {
             Ok(_) => {}
             Err(LockError::Open { source, .. }) if is_absent(&source) => {}
             Err(error) => return Err(error.into()),
@@ -148,9 +149,11 @@ fn state_files(paths: &Paths, removed: &mut Vec<String>) -> anyhow::Result<()> {
         let (name, path) = (entry.file_name(), entry.path());
         let own =
             name.to_str().is_some_and(|n| n == STATE || n.trim_start_matches('.').starts_with(STATE_ASIDE));
-        if own && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        let is_lock = name == lock::FILE;
+        if (own || is_lock) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             fs::remove_file(&path).with_context(|| failed(&path))?;
-            removed.push(path.display().to_string());
+            // It says nothing, and only its folder is worth a line.
+            removed.extend((!is_lock).then(|| path.display().to_string()));
         }
     }
     remove_empty(dir, removed)

@@ -67,7 +67,7 @@ mod tests {
         let mut facts = Facts::default();
         look(&Host::new(dir.path()), &mut facts);
         let link =
-            LinkFact { interface: "eth0".to_owned(), network: "192.168.0.0/14".to_owned(), arp_ignore: 1 };
+            LinkFact { interface: "eth0".to_owned(), network: "192.168.0.0/22".to_owned(), arp_ignore: 1 };
         assert_eq!(facts.links, Some(vec![link]));
     }
 }

@@ -85,6 +85,11 @@ fn of_tls(error: &rustls::Error) -> Failure {
         // An authority of the same name and with another key: kubeadm names that of every cluster `kubernetes`.
         CertificateError::BadSignature => "unknown issuer (bad signature)".to_owned(),
         CertificateError::BadEncoding => "not a certificate".to_owned(),
+        // webpki's words, without those around them.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            "an authority's own, not a server's".to_owned()
+        }
+        CertificateError::Other(other) => short(other),
         other => short(other),
     })
 }
@@ -157,6 +162,10 @@ mod tests {
                 "not valid for name 10.0.0.1",
             ),
             (CertificateError::Expired, "expired"),
+            (
+                CertificateError::Other(rustls::OtherError(std::sync::Arc::new(io::Error::other("odd")))),
+                "odd",
+            ),
         ] {
             let error = io::Error::new(ErrorKind::InvalidData, rustls::Error::InvalidCertificate(error));
             assert_eq!(of_io(&error, Phase::Handshake), Failure::Certificate(text.to_owned()));

@@ -23,13 +23,13 @@ use super::{
 pub enum MetricsError {
     /// The address is taken, or is not this host's.
     #[error(
-        "failed to listen on {address} for metrics: {source}; hint: set metrics.listen to another address, or to off"
+        "failed to listen on {address} for metrics: {cause}; hint: set metrics.listen to another address, or to off"
     )]
     Listen {
         /// `metrics.listen`.
         address: SocketAddr,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -43,7 +43,7 @@ pub struct MetricsServer {
 impl MetricsServer {
     /// Listens on `address`; from then on clients can connect.
     pub async fn bind(address: SocketAddr, agent: Agent, limits: Limits) -> Result<Self, MetricsError> {
-        let failed = |source| MetricsError::Listen { address, source };
+        let failed = |cause| MetricsError::Listen { address, cause };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, site: Site { agent, limits }, address })
