@@ -11,6 +11,7 @@ mod parity {
     mod auto;
     mod care;
     mod cleanup;
+    mod container;
     mod distribution;
     mod faults;
     mod foreign;
@@ -58,6 +59,6 @@ mod parity {
     }
 
     dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } faults { bounded } }
-    dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } ports { own_port } }
+    dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } ports { own_port } container { read_only_settings } }
     scenarios! { both: Dataplane::Unsaid; care { bare_pod bare_pod_without_ipvs } auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

@@ -42,16 +42,11 @@ const CREDENTIALS_NOTE: &str = "\
 # with the kubelet's kubeconfig those in /var/lib/kubelet/pki.
 ";
 
-const IPVS_NOTE: &str = "\
-#
-# For IPVS the node needs beforehand: the modules ip_vs and ip_vs_wrr (/etc/modules-load.d), and in /etc/sysctl.d
-# net.ipv4.vs.expire_nodest_conn=1 and net.ipv4.vs.conn_reuse_mode=1: /proc/sys is read-only in the container.
-";
-
 /// The agent as a static pod. Without privileges but the capabilities of its dataplane.
 pub fn static_pod(config: &Config, invocation: &Invocation, image: &str) -> String {
     let mounts = mounts(config, invocation);
-    let ipvs = if config.dataplane == Some(DataplaneKind::Ipvs) { IPVS_NOTE } else { "" };
+    let ipvs =
+        if config.dataplane == Some(DataplaneKind::Ipvs) { ipvs_note(config.scope) } else { String::new() };
     let discovers = config.services.iter().any(|service| service.discovery.is_some());
     let credentials = if discovers { CREDENTIALS_NOTE } else { "" };
     let pod = Pod {
@@ -73,6 +68,22 @@ pub fn static_pod(config: &Config, invocation: &Invocation, image: &str) -> Stri
         },
     };
     format!("{HEADER}{ipvs}{credentials}{}", yaml(&pod))
+}
+
+fn ipvs_note(scope: Scope) -> String {
+    let more = match scope {
+        Scope::Host => "",
+        Scope::Node => "# net.ipv4.vs.conntrack=1\n",
+    };
+    format!(
+        "\
+#
+# For IPVS the node needs beforehand, since /proc/sys is read-only in the container and modules cannot be loaded there:
+# ip_vs and ip_vs_wrr in /etc/modules-load.d, and in /etc/sysctl.d
+# net.ipv4.vs.expire_nodest_conn=1
+# net.ipv4.vs.conn_reuse_mode=1
+{more}"
+    )
 }
 
 fn container(config: &Config, invocation: &Invocation, image: &str, mounts: &[Mount]) -> Container {

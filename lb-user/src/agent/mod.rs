@@ -83,7 +83,7 @@ pub enum AgentError {
         source: std::io::Error,
     },
     /// `--once` could not program the node in time.
-    #[error("the node was not programmed within {after:?}: {why}; see the log")]
+    #[error("the node was not programmed within {after:.1?}: {why}; see the log")]
     NotProgrammed {
         /// How long it was tried.
         after: Duration,

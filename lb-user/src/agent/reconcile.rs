@@ -99,6 +99,7 @@ impl Reconciler {
             sweeps: Vec::new(),
             current: Arc::default(),
             generation: 0,
+            complaint: None,
         };
         let thread = thread::Builder::new().name("reconcile".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -161,6 +162,8 @@ struct Worker {
     sweeps: Vec<(Instant, Evictions)>,
     current: Arc<DesiredState>,
     generation: u64,
+    /// How the last comparison failed.
+    complaint: Option<String>,
 }
 
 /// What woke the thread.
@@ -239,13 +242,19 @@ impl Worker {
 
     /// Observes, compares and mends; once more from the start when that failed half-way. Gives the number of changes.
     fn reconcile(&mut self) -> Result<usize, DataplaneError> {
-        self.planes.reconcile(&self.current).or_else(|first| {
-            tracing::warn!(
-                error = &first as &dyn std::error::Error,
-                "failed to program the kernel; trying again"
-            );
-            self.planes.reconcile(&self.current)
-        })
+        let first = match self.planes.reconcile(&self.current) {
+            Ok(changes) => {
+                self.complaint = None;
+                return Ok(changes);
+            }
+            Err(error) => chain(&error),
+        };
+        // One that stays would fill the log: the kernel is compared up to twice a second.
+        if self.complaint.as_ref() != Some(&first) {
+            tracing::warn!("failed to program the kernel, trying again: {first}");
+        }
+        self.complaint = Some(first);
+        self.planes.reconcile(&self.current)
     }
 
     fn begin_eviction(&mut self, mut evictions: Evictions) {

@@ -54,7 +54,8 @@ fn hint(error: &io::Error) -> Option<&'static str> {
     if error.kind() == io::ErrorKind::TimedOut || is(Errno::BUSY) || is(Errno::NOBUFS) {
         return Some(BUSY);
     }
-    is(Errno::ROFS).then_some("mount /proc/sys writable, or set it on the node beforehand")
+    let read_only = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+    read_only.then_some("mount /proc/sys writable, or set it on the node beforehand")
 }
 
 /// As [`failed`]; a kernel without nf_tables is named.
