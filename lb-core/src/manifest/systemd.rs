@@ -54,6 +54,8 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service bpf
+# Not a kill: where no bpffs is mounted the agent is refused mount(2), says so, and may take the other dataplane.
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
