@@ -8,10 +8,12 @@ use crate::{
 
 /// The agent as a unit of systemd, ready before the kubelet starts. `binary` is the path of lbctl.
 pub fn systemd(config: &Config, invocation: &Invocation, binary: &Path) -> String {
-    let words = std::iter::once(shown(binary)).chain(invocation.args(&[]));
-    let command = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
-    // `$` begins a variable there, systemd.service(5).
-    let command = command.replace('$', "$$");
+    let line = |command: &str| {
+        let words = std::iter::once(shown(binary)).chain(invocation.args(command, &[]));
+        let line = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
+        // `$` begins a variable there, systemd.service(5).
+        line.replace('$', "$$")
+    };
     let capabilities = capabilities(config).into_iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
     let writable = writable(config).into_iter().map(|path| quoted(&path)).collect::<Vec<_>>();
     format!(
@@ -27,7 +29,9 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-{modules}ExecStart={command}
+{modules}ExecStart={run}
+# The agent does not take a config with a mistake; so that `systemctl reload` fails and says why.
+ExecReload={check}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
@@ -61,6 +65,8 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 ",
         modules = modules(config),
+        run = line("run"),
+        check = line("check"),
         folders = folders(config),
         capabilities = capabilities.join(" "),
         writable = writable.join(" "),

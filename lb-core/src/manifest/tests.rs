@@ -142,6 +142,8 @@ fn a_unit_quotes_what_systemd_would_read_otherwise() {
     let text = systemd(&config(""), &odd, "/usr/local/bin/lbctl".as_ref());
     let command = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
     assert_eq!(command, r#"ExecStart=/usr/local/bin/lbctl run "--config=/etc/a b/50%%/$$x\"""#);
+    let check = text.lines().find(|line| line.starts_with("ExecReload=")).unwrap();
+    assert_eq!(check, r#"ExecReload=/usr/local/bin/lbctl check "--config=/etc/a b/50%%/$$x\"""#);
 }
 
 #[test]
