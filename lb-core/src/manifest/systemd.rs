@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
-use super::{Invocation, capabilities, invocation::shown};
+use super::{Capability, Invocation, capabilities, invocation::shown};
 use crate::{
     config::Config,
     model::{DataplaneKind, Scope},
@@ -14,7 +14,7 @@ pub fn systemd(config: &Config, invocation: &Invocation, binary: &Path) -> Strin
         // `$` begins a variable there, systemd.service(5).
         line.replace('$', "$$")
     };
-    let capabilities = capabilities(config).into_iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
+    let capabilities = held(config).into_iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
     let writable = writable(config).into_iter().map(|path| quoted(&path)).collect::<Vec<_>>();
     format!(
         "\
@@ -73,6 +73,16 @@ WantedBy=multi-user.target
         guarded = guarded(config),
         namespaces = if config.scope == Scope::Node { "net" } else { "yes" },
     )
+}
+
+/// Beside what a pod has: the network namespaces of pods that have no name in /run/netns are found through processes, whose
+/// links in /proc are for who may trace them, ptrace(2).
+fn held(config: &Config) -> Vec<Capability> {
+    let mut needed = capabilities(config);
+    if config.scope == Scope::Node {
+        needed.push("SYS_PTRACE");
+    }
+    needed
 }
 
 /// The kernel loads a module for who may not, but not on every kernel.

@@ -155,6 +155,17 @@ fn a_unit_starts_before_the_kubelet_and_waits_until_the_node_is_programmed() {
 }
 
 #[test]
+fn a_unit_may_look_into_every_process_where_it_serves_pods() {
+    for (more, wanted) in [
+        ("dataplane: ipvs", "CapabilityBoundingSet=CAP_NET_ADMIN"),
+        ("scope: node", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE"),
+    ] {
+        let text = systemd(&config(more), &from_file(), "/usr/local/bin/lbctl".as_ref());
+        assert!(text.lines().any(|line| line == wanted), "{wanted} in\n{text}");
+    }
+}
+
+#[test]
 fn until_the_pod_runs_the_kubelets_connects_fail_at_once() {
     let text = kubelet_dropin(&config(""));
     assert!(
