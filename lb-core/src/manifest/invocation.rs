@@ -12,14 +12,14 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// The arguments of `lbctl`, where some paths are others than on the node.
-    pub(super) fn args(&self, moved: &[(&str, String)]) -> Vec<String> {
+    /// The arguments of `lbctl`, the command first, where some paths are others than on the node.
+    pub(super) fn args(&self, command: &str, moved: &[(&str, String)]) -> Vec<String> {
         let is_moved = |flag: &str| moved.iter().any(|(name, _)| flag == *name);
         let config = self.config_file.iter().map(|path| ("config", shown(path)));
         let overrides = self.overrides.flags().into_iter().filter(|(flag, _)| !is_moved(flag));
         let moved = moved.iter().map(|(flag, value)| (*flag, value.clone()));
         let flags = config.chain(overrides).chain(moved).map(|(flag, value)| format!("--{flag}={value}"));
-        std::iter::once("run".to_owned()).chain(flags).collect()
+        std::iter::once(command.to_owned()).chain(flags).collect()
     }
 }
 

@@ -95,7 +95,7 @@ fn container(config: &Config, invocation: &Invocation, image: &str, mounts: &[Mo
         name: "lbctl",
         image: image.to_owned(),
         image_pull_policy: "IfNotPresent",
-        args: invocation.args(&moved),
+        args: invocation.args("run", &moved),
         resources: Resources {
             requests: [("cpu", "10m"), ("memory", "16Mi")].into(),
             limits: [("memory", "64Mi")].into(),

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
-use super::{Invocation, capabilities, invocation::shown};
+use super::{Capability, Invocation, capabilities, invocation::shown};
 use crate::{
     config::Config,
     model::{DataplaneKind, Scope},
@@ -8,11 +8,13 @@ use crate::{
 
 /// The agent as a unit of systemd, ready before the kubelet starts. `binary` is the path of lbctl.
 pub fn systemd(config: &Config, invocation: &Invocation, binary: &Path) -> String {
-    let words = std::iter::once(shown(binary)).chain(invocation.args(&[]));
-    let command = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
-    // `$` begins a variable there, systemd.service(5).
-    let command = command.replace('$', "$$");
-    let capabilities = capabilities(config).into_iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
+    let line = |command: &str| {
+        let words = std::iter::once(shown(binary)).chain(invocation.args(command, &[]));
+        let line = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
+        // `$` begins a variable there, systemd.service(5).
+        line.replace('$', "$$")
+    };
+    let capabilities = held(config).into_iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
     let writable = writable(config).into_iter().map(|path| quoted(&path)).collect::<Vec<_>>();
     format!(
         "\
@@ -27,7 +29,9 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-{modules}ExecStart={command}
+{modules}ExecStart={run}
+# The agent does not take a config with a mistake; so that `systemctl reload` fails and says why.
+ExecReload={check}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=1
@@ -54,17 +58,31 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service bpf
+# Not a kill: where no bpffs is mounted the agent is refused mount(2), says so, and may take the other dataplane.
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
 ",
         modules = modules(config),
+        run = line("run"),
+        check = line("check"),
         folders = folders(config),
         capabilities = capabilities.join(" "),
         writable = writable.join(" "),
         guarded = guarded(config),
         namespaces = if config.scope == Scope::Node { "net" } else { "yes" },
     )
+}
+
+/// Beside what a pod has: the network namespaces of pods that have no name in /run/netns are found through processes, whose
+/// links in /proc are for who may trace them, ptrace(2).
+fn held(config: &Config) -> Vec<Capability> {
+    let mut needed = capabilities(config);
+    if config.scope == Scope::Node {
+        needed.push("SYS_PTRACE");
+    }
+    needed
 }
 
 /// The kernel loads a module for who may not, but not on every kernel.

@@ -205,6 +205,8 @@ fn a_unit_quotes_what_systemd_would_read_otherwise() {
     let text = systemd(&config(""), &odd, "/usr/local/bin/lbctl".as_ref());
     let command = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
     assert_eq!(command, r#"ExecStart=/usr/local/bin/lbctl run "--config=/etc/a b/50%%/$$x\"""#);
+    let check = text.lines().find(|line| line.starts_with("ExecReload=")).unwrap();
+    assert_eq!(check, r#"ExecReload=/usr/local/bin/lbctl check "--config=/etc/a b/50%%/$$x\"""#);
 }
 
 #[test]
@@ -212,6 +214,17 @@ fn a_unit_starts_before_the_kubelet_and_waits_until_the_node_is_programmed() {
     let text = systemd(&config(""), &from_file(), "/usr/local/bin/lbctl".as_ref());
     for line in ["Before=kubelet.service", "Type=notify", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN"] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn a_unit_may_look_into_every_process_where_it_serves_pods() {
+    for (more, wanted) in [
+        ("dataplane: ipvs", "CapabilityBoundingSet=CAP_NET_ADMIN"),
+        ("scope: node", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE"),
+    ] {
+        let text = systemd(&config(more), &from_file(), "/usr/local/bin/lbctl".as_ref());
+        assert!(text.lines().any(|line| line == wanted), "{wanted} in\n{text}");
     }
 }
 

@@ -109,6 +109,7 @@ mod tests {
                 "busybox",
                 "ipvsadm",
                 "iptables",
+                "systemd",
                 "containerd",
                 "ctr",
                 "runc",

@@ -125,6 +125,8 @@ pub(crate) const NEEDS: &[Need] = &[
     .for_machines(),
     package("ipvsadm", "shows IPVS in the tests in virtual machines", |m| m.has_program("ipvsadm"))
         .for_machines(),
+    package("systemd", "runs the unit in the tests in virtual machines", |m| m.has_program("systemd"))
+        .for_machines(),
     package("iptables", "other people's rules in the tests in virtual machines", |m| {
         m.has_program("iptables")
     })

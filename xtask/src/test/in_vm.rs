@@ -39,6 +39,8 @@ const LEAST_PRIVILEGE: Program = Program {
     target: "weather",
     only: Some("two_capabilities_are_enough_to_program_a_node"),
 };
+/// Last in its machine, whose cgroups a systemd has then had.
+const UNIT: Program = Program { package: "lb-tests", target: "unit", only: None };
 const IPVS_NETWORK: Program = Program { package: "lb-user", target: "ipvs_network_in_vm", only: None };
 const IPVS_DATAPLANE: Program = Program { package: "lb-user", target: "ipvs_dataplane", only: None };
 
@@ -47,13 +49,14 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         stage: "vm 6.1",
         kernel: "6.1",
-        programs: &[PARITY, LEAST_PRIVILEGE, IPVS_NETWORK, IPVS_DATAPLANE],
+        programs: &[PARITY, LEAST_PRIVILEGE, IPVS_NETWORK, IPVS_DATAPLANE, UNIT],
     },
     Suite { stage: "vm 6.12", kernel: "6.12", programs: &[PARITY, LEAST_PRIVILEGE] },
 ];
 
 /// The tests for which the host's kernel may lack something, as arguments for libtest that leave them out there.
-pub(crate) const NOT_ON_THE_HOST: &[&str] = &["--skip=parity::ipvs::", "--skip=parity::both::"];
+pub(crate) const NOT_ON_THE_HOST: &[&str] =
+    &["--skip=parity::ipvs::", "--skip=parity::both::", "--skip=a_node_is_ready_before_its_kubelet"];
 
 /// How much longer things take in a machine than on its host, for `LBCTL_TEST_SLOWNESS`.
 const SLOWNESS: &str = "5";
