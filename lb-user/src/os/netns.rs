@@ -6,6 +6,7 @@ use std::{
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
+    sync::Once,
     thread,
 };
 
@@ -21,14 +22,26 @@ pub fn all() -> Vec<File> {
         if found.len() >= MAX_NAMESPACES {
             break;
         }
-        // A process may end meanwhile.
-        if let Ok(file) = File::open(&path)
-            && let Ok(meta) = file.metadata()
-        {
-            found.entry(meta.ino()).or_insert(file);
+        match File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file))) {
+            Ok((inode, file)) => _ = found.entry(inode).or_insert(file),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => tell_once(&path),
+            // A process may end meanwhile.
+            Err(_) => {}
         }
     }
     found.into_values().collect()
+}
+
+/// Of namespaces that have a name nothing is missed.
+fn tell_once(path: &Path) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            "not allowed to open {}: without CAP_SYS_PTRACE connections of pods whose network namespace has no name in \
+             /run/netns are not ended when their backend dies",
+            path.display()
+        );
+    });
 }
 
 fn candidates() -> impl Iterator<Item = PathBuf> {

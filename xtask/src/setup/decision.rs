@@ -113,6 +113,7 @@ mod tests {
                 "containerd",
                 "ctr",
                 "runc",
+                "kubectl",
             ],
             files: vec!["libc.a"],
             toolchains: vec!["debweb"],
