@@ -149,6 +149,13 @@ pub enum ProbeOutcome {
         /// From the start of the probe to the end of the answer's head.
         latency: Duration,
     },
+    /// It answered that anonymous requests are refused, which is expected.
+    Denied {
+        /// From the start of the probe to the end of the answer's head.
+        latency: Duration,
+        /// The HTTP status: 403.
+        status: u16,
+    },
     /// It answered, but not as expected.
     NotReady {
         /// From the start of the probe to the end of the answer's head.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{SOON, connect, curl, failure, lab, opened, url, watches};
 use lb_tests::lab::Launch;
-use lb_tests::pki::Signer;
+use lb_tests::pki::{Signer, Valid};
 use lb_tests::standin::Misbehaviour;
 use lb_tests::wait::eventually;
 use serde_json::json;
@@ -84,19 +84,25 @@ fn each_misbehaviour_looks_as_it_should() {
 }
 
 #[test]
-fn goaway_ends_a_connection_after_its_first_answer() {
+fn goaway_ends_a_connection_after_its_first_answer_and_http2_of_strangers_always_ends_so() {
     let Some(lab) = lab(1) else { return };
     let master = lab.master(0);
-    let connections = || {
+    let connections = |more: &[&str]| {
         let url = url(master, "/livez");
         // Half a second apart, so that the GOAWAY is there before the second request.
-        let paced = ["--http2", "--rate", "120/m", "-o", "/dev/null", "-o", "/dev/null"];
+        let paced = ["--rate", "120/m", "-o", "/dev/null", "-o", "/dev/null"];
         let shown = ["-w", "%{num_connects} ", &url, &url];
-        lab.node().curl(&[&paced[..], &shown].concat()).unwrap().stdout
+        lab.node().curl(&[&paced[..], &shown, more].concat()).unwrap().stdout
     };
-    assert_eq!(connections(), "1 0 ", "one connection serves both requests");
+    let identity = lab.pki().issue_kubelets("worker", Valid::Now).unwrap();
+    let [cert, key] = [&identity.cert, &identity.key].map(|path| path.to_str().unwrap());
+    let known = ["--http2", "--cert", cert, "--key", key];
+    assert_eq!(connections(&known), "1 0 ", "one connection serves both requests");
+    assert_eq!(connections(&["--http1.1"]), "1 0 ");
+    assert_eq!(connections(&["--http2"]), "1 1 ");
     master.control("/misbehave/goaway").unwrap();
-    assert_eq!(connections(), "1 1 ");
+    assert_eq!(connections(&known), "1 1 ");
+    assert_eq!(connections(&["--http1.1"]), "1 1 ");
 }
 
 #[test]

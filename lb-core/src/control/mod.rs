@@ -2,6 +2,7 @@
 //! on the backends and the operator's intent.
 
 mod decide;
+mod denial;
 mod discover;
 mod event;
 pub mod membership;
@@ -22,6 +23,7 @@ use std::{
 pub use event::{Effect, Event, Eviction, Now, Pair, Signal, Which};
 
 use self::{
+    denial::Denial,
     membership::{Listing, Member},
     rebalance::Rebalance,
     track::Drain,
@@ -82,6 +84,7 @@ struct Tracked {
     ended: bool,
     /// The silence whose new connections were ended.
     freed: Option<Instant>,
+    denial: Denial,
 }
 
 impl Controller {
@@ -208,10 +211,12 @@ impl Controller {
         outcome: &ProbeOutcome,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(tracked) = self.backends.get_mut(key).filter(|t| t.attempt == attempt) else {
+        if self.backends.get(key).is_none_or(|tracked| tracked.attempt != attempt) {
             return;
-        };
-        if let Some(transition) = tracked.machine.probed(now.instant, outcome) {
+        }
+        let outcome = self.weighed(now, key, outcome);
+        let tracked = self.backends.get_mut(key);
+        if let Some(transition) = tracked.and_then(|tracked| tracked.machine.probed(now.instant, &outcome)) {
             self.announce(now, key, transition, effects);
         }
     }

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Adopted, Controller, Effect, Now, Pair, Tracked, membership, membership::Member};
+use super::{
+    Adopted, Controller, Effect, Now, Pair, Tracked, denial::Denial, membership, membership::Member,
+};
 use crate::{
     config::ServiceConfig,
     desired::{OutWhy, Standing},
@@ -77,6 +79,7 @@ impl Controller {
             ramp: None,
             ended: false,
             freed: None,
+            denial: Denial::default(),
         };
         self.backends.insert(key, tracked);
     }

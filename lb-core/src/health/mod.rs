@@ -319,7 +319,9 @@ impl Machine {
     /// What an outcome tells besides the verdict.
     fn observe(&mut self, now: Instant, outcome: &ProbeOutcome) {
         match outcome {
-            ProbeOutcome::Ready { latency } | ProbeOutcome::NotReady { latency, .. } => {
+            ProbeOutcome::Ready { latency }
+            | ProbeOutcome::Denied { latency, .. }
+            | ProbeOutcome::NotReady { latency, .. } => {
                 self.latency = Some(*latency);
                 self.last_answer = now;
                 self.silence = None;

@@ -74,9 +74,10 @@ impl Pace {
         match outcome {
             // What keeps this node from probing will not be mended by more probes.
             ProbeOutcome::Inconclusive { .. } => Self::Steady,
-            ProbeOutcome::Ready { .. } | ProbeOutcome::NotReady { .. } | ProbeOutcome::Failed(_) => {
-                Self::in_state(state, established)
-            }
+            ProbeOutcome::Ready { .. }
+            | ProbeOutcome::Denied { .. }
+            | ProbeOutcome::NotReady { .. }
+            | ProbeOutcome::Failed(_) => Self::in_state(state, established),
         }
     }
 

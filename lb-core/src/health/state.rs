@@ -142,7 +142,7 @@ impl State {
     /// The state after a probe.
     pub(super) fn after(&self, outcome: &ProbeOutcome, facts: Facts) -> Self {
         match outcome {
-            ProbeOutcome::Ready { .. } => self.after_ready(facts),
+            ProbeOutcome::Ready { .. } | ProbeOutcome::Denied { .. } => self.after_ready(facts),
             ProbeOutcome::NotReady { status, .. } => self.after_not_ready(*status, facts),
             ProbeOutcome::Failed(why) => self.after_failure(why, facts),
             ProbeOutcome::Inconclusive { .. } => self.clone(),

@@ -25,6 +25,9 @@ const BPFFS: &str = "/sys/fs/bpf";
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where container runtimes name pods' network namespaces, ip-netns(8).
 const NAMESPACES: &str = "/run/netns";
+/// Names of mounts that lie elsewhere in the container than on the node.
+const PINS: &str = "bpffs";
+const HOSTS: &str = "etc";
 /// Where the certificates lie that a kubelet's kubeconfig names (kubelet's --cert-dir).
 const KUBELETS_CERTIFICATES: &str = "/var/lib/kubelet/pki";
 
@@ -89,8 +92,10 @@ fn ipvs_note(scope: Scope) -> String {
 fn container(config: &Config, invocation: &Invocation, image: &str, mounts: &[Mount]) -> Container {
     // Other paths than the node's: the default AppArmor profile of container runtimes forbids to write below /sys,
     // and the kubelet puts a file of its own at /etc/hosts.
-    let moved =
-        [("bpffs", inside(&config.bpffs, mounts)), ("hosts-path", inside(&config.hosts.path, mounts))];
+    let moved = [
+        ("bpffs", inside(&config.bpffs, PINS, mounts)),
+        ("hosts-path", inside(&config.hosts.path, HOSTS, mounts)),
+    ];
     Container {
         name: "lbctl",
         image: image.to_owned(),
@@ -201,7 +206,7 @@ fn mounts(config: &Config, invocation: &Invocation) -> Vec<Mount> {
         mounts.push(Mount::same("config", folder, Access::Read));
     }
     if config.dataplane != Some(DataplaneKind::Ipvs) {
-        mounts.push(Mount::new("bpffs", bpffs_root(&config.bpffs), "/host/bpf", Access::Write));
+        mounts.push(Mount::new(PINS, bpffs_root(&config.bpffs), "/host/bpf", Access::Write));
         mounts.push(match &config.cgroup {
             Some(named) => Mount::same("cgroup", named, Access::Write),
             None => Mount::new("cgroup", CGROUPS, "/host/cgroup", Access::Read),
@@ -209,16 +214,24 @@ fn mounts(config: &Config, invocation: &Invocation) -> Vec<Mount> {
     }
     if config.hosts.manage {
         // The folder, so that the file can be replaced, and one that somebody else has put in its place is seen.
-        mounts.push(Mount::new("etc", folder_of(&config.hosts.path), "/host/etc", Access::Write));
+        mounts.push(Mount::new(HOSTS, folder_of(&config.hosts.path), "/host/etc", Access::Write));
     }
-    mounts.push(Mount::same("state", &config.state_dir, Access::Own));
-    mounts.push(Mount::same("run", folder_of(&config.admin_socket), Access::Own));
+    add_own(&mut mounts, Mount::same("state", &config.state_dir, Access::Own));
+    add_own(&mut mounts, Mount::same("run", folder_of(&config.admin_socket), Access::Own));
     if config.scope == Scope::Node {
         mounts.push(Mount::new("netns", NAMESPACES, NAMESPACES, Access::Follow));
     }
     add_uncovered(&mut mounts, "credentials", credentials(config), || Access::Read);
     add_uncovered(&mut mounts, "ca", authorities(config), || Access::ReadFile);
     mounts
+}
+
+/// In the place of what is mounted there already: a path is mounted once, and is to be written to.
+fn add_own(mounts: &mut Vec<Mount>, own: Mount) {
+    match mounts.iter_mut().find(|mount| mount.inside == own.inside) {
+        Some(mount) => mount.access = own.access,
+        None => mounts.push(own),
+    }
 }
 
 /// Those that do not lie in what is mounted already.
@@ -266,8 +279,9 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// Where the container sees a path of the node.
-fn inside(path: &Path, mounts: &[Mount]) -> String {
-    let seen = mounts.iter().find_map(|mount| Some(mount.inside.join(path.strip_prefix(&mount.host).ok()?)));
+/// Where the container sees a path of the node by the mount that is meant for it.
+fn inside(path: &Path, name: &str, mounts: &[Mount]) -> String {
+    let meant = mounts.iter().find(|mount| mount.name == name);
+    let seen = meant.and_then(|mount| Some(mount.inside.join(path.strip_prefix(&mount.host).ok()?)));
     shown(seen.as_deref().unwrap_or(path))
 }

@@ -107,6 +107,30 @@ fn what_discovery_asks_with_is_found_in_the_pod() {
 }
 
 #[test]
+fn a_config_in_etc_leaves_the_hosts_file_to_the_mount_that_is_writable() {
+    let invocation =
+        Invocation { config_file: Some("/etc/lbctl.yaml".into()), overrides: Overrides::default() };
+    let pod: Value = serde_yaml::from_str(&static_pod(&config(""), &invocation, "lbctl:1")).unwrap();
+    let args = strings(&pod["spec"]["containers"][0]["args"]);
+    assert!(args.contains(&"--hosts-path=/host/etc/hosts"), "{args:?}");
+}
+
+#[test]
+fn folders_that_are_one_are_mounted_once_and_can_be_written_to() {
+    for more in [
+        "stateDir: /var/lib/lbctl\nadmin: {socket: /var/lib/lbctl/lbctl.sock}",
+        "stateDir: /etc/lbctl\nadmin: {socket: /etc/lbctl/lbctl.sock}",
+    ] {
+        let pod = pod(more);
+        let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_sequence().unwrap();
+        let folder = if more.contains("/etc/lbctl") { "/etc/lbctl" } else { "/var/lib/lbctl" };
+        let there: Vec<_> = mounts.iter().filter(|mount| mount["mountPath"] == folder).collect();
+        assert_eq!(there.len(), 1, "{more}");
+        assert_ne!(there[0]["readOnly"], true, "{more}");
+    }
+}
+
+#[test]
 fn nothing_is_mounted_twice() {
     for (kubeconfig, ca) in [
         ("/etc/kubernetes/kubelet.conf", "auto"),

@@ -140,7 +140,9 @@ impl Line {
     pub fn over(&mut self, world: &mut World, attempt: u64, outcome: ProbeOutcome) -> Option<Told> {
         let probe = self.probe.take_if(|probe| probe.attempt == attempt)?;
         match &outcome {
-            ProbeOutcome::Ready { latency } | ProbeOutcome::NotReady { latency, .. } => {
+            ProbeOutcome::Ready { latency }
+            | ProbeOutcome::Denied { latency, .. }
+            | ProbeOutcome::NotReady { latency, .. } => {
                 self.patience.took(*latency);
                 (self.answers, self.vigil, self.stalls) = (true, None, 0);
                 if probe.kept.is_none() {

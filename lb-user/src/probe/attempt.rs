@@ -1,19 +1,20 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use lb_core::probe::{Failure, Phase, ProbeOutcome};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     Kept,
-    connection::{Connection, Head, Http},
+    connection::Connection,
     dial,
     failure::Trouble,
+    http1::{Body, Http1},
     plan::{Check, HttpPlan, Plan},
     tcp::Tcp,
 };
 
 /// Makes the probes of one backend, one at a time.
-pub(super) struct Attempts(Plan);
+pub(super) struct Attempts(Arc<Plan>);
 
 /// When a probe began, and when it has to be over.
 #[derive(Clone, Copy)]
@@ -24,19 +25,16 @@ struct Span {
 
 /// An answer's head, with the connection that it came on.
 struct Answered {
-    http: Http,
+    http: Box<Http1>,
     own: Option<SocketAddr>,
     made: Instant,
-    head: Head,
+    status: u16,
+    body: Body,
 }
 
 impl Attempts {
-    pub(super) fn new(plan: Plan) -> Self {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self(plan)
-    }
-
-    pub(super) fn plan(&self) -> &Plan {
-        &self.0
     }
 
     /// Makes one probe, over the kept connection where that can be, and leaves in its place the one to be watched.
@@ -56,7 +54,7 @@ impl Attempts {
             },
             Check::Http(plan) => match self.ask(plan, kept, span).await {
                 Ok(answered) => {
-                    let outcome = plan.judge(answered.head.status, span);
+                    let outcome = plan.judge(answered.status, span);
                     *kept = answered.finish(span).await;
                     outcome
                 }
@@ -70,26 +68,16 @@ impl Attempts {
             .await
             .unwrap_or(Err(Trouble::Backend(Failure::Timeout(Phase::Connect))))?;
         let own = stream.local_addr().ok();
-        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now(), stalls: 0 })
+        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now() })
     }
 
-    /// Leaves a connection that has stalled in its place: where packets get lost, what was asked on it may be answered
-    /// yet, sooner than on a fresh one.
     async fn ask(&self, plan: &HttpPlan, slot: &mut Option<Kept>, span: Span) -> Result<Answered, Trouble> {
-        let backend = self.0.address;
-        if let Some(Kept { connection: Connection::Http(mut http), own, made, stalls }) =
-            slot.take_if(|kept| kept.is_of_use(backend))
-        {
-            match timeout_at(span.deadline, http.ask(&plan.question)).await {
-                Ok(Ok(head)) => return Ok(Answered { http, own, made, head }),
+        if let Some(Kept { connection: Connection::Http(mut http), own, made }) = slot.take() {
+            match timeout_at(span.deadline, http.ask(plan.question.request())).await {
+                Ok(Ok((status, body))) => return Ok(Answered { http, own, made, status, body }),
                 // It ended before or because it was used; whether the backend is well, a fresh one tells.
                 Ok(Err(_)) => {}
-                Err(_) => {
-                    let stalls = stalls + 1;
-                    let kept = |http| Kept { connection: Connection::Http(http), own, made, stalls };
-                    *slot = http.stalled().then(|| kept(http));
-                    return Err(Failure::Timeout(Phase::Request).into());
-                }
+                Err(_) => return Err(Failure::Timeout(Phase::Request).into()),
             }
         }
         self.dial_and_ask(plan, span).await
@@ -100,8 +88,8 @@ impl Attempts {
         let answered = async {
             let (mut http, own) = dial::http(&self.0, plan, &mut phase).await?;
             let made = Instant::now();
-            let head = http.ask(&plan.question).await?;
-            Ok(Answered { http, own, made, head })
+            let (status, body) = http.ask(plan.question.request()).await?;
+            Ok(Answered { http, own, made, status, body })
         };
         match timeout_at(span.deadline, answered).await {
             Ok(result) => result,
@@ -111,20 +99,21 @@ impl Attempts {
 }
 
 impl Answered {
-    async fn finish(self, span: Span) -> Option<Kept> {
-        let http = self.http.finish(self.head, span.deadline).await?;
-        let connection = Connection::Http(http);
-        Some(Kept { connection, own: self.own, made: self.made, stalls: 0 })
+    /// Reads on to the end of the answer, within bounds. Gives the connection if it can be used afterwards.
+    async fn finish(mut self, span: Span) -> Option<Kept> {
+        let reusable = timeout_at(span.deadline, self.http.drain(self.body)).await.unwrap_or(false);
+        let connection = Connection::Http(self.http);
+        reusable.then_some(Kept { connection, own: self.own, made: self.made })
     }
 }
 
 impl HttpPlan {
     fn judge(&self, status: u16, span: Span) -> ProbeOutcome {
         let latency = span.started.elapsed();
-        if self.expect.contains(&status) {
-            ProbeOutcome::Ready { latency }
-        } else {
-            ProbeOutcome::NotReady { latency, status }
+        match self.expect.contains(&status) {
+            true if status == 403 => ProbeOutcome::Denied { latency, status },
+            true => ProbeOutcome::Ready { latency },
+            false => ProbeOutcome::NotReady { latency, status },
         }
     }
 }

@@ -1,14 +1,14 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use lb_core::probe::{Failure, Phase};
 use tokio::net::TcpStream;
 
 use super::{
-    connection::Http,
     failure::{self, Trouble},
     http1::Http1,
-    http2::Http2,
-    plan::{HttpPlan, Plan},
+    plan::{Check, HttpPlan, Plan},
+    pulse::Pulse,
+    tls::HTTP2,
 };
 use crate::os::source_port;
 
@@ -28,24 +28,32 @@ pub(super) async fn http(
     plan: &Plan,
     http: &HttpPlan,
     phase: &mut Phase,
-) -> Result<(Http, Option<SocketAddr>), Trouble> {
+) -> Result<(Box<Http1>, Option<SocketAddr>), Trouble> {
     *phase = Phase::Connect;
     let stream = tcp(plan).await?;
     let own = stream.local_addr().ok();
-    let Some((connector, name)) = &http.tls else {
+    let Some(tls) = &http.tls else {
         *phase = Phase::Request;
-        return Ok((Http::One(Box::new(Http1::begin(Box::new(stream)).await?)), own));
+        return Ok((Box::new(Http1::begin(Box::new(stream)).await?), own));
     };
     *phase = Phase::Handshake;
-    let stream = connector
-        .connect(name.clone(), stream)
+    let stream = tls
+        .requests
+        .connect(tls.name.clone(), stream)
         .await
         .map_err(|error| failure::of_io(&error, Phase::Handshake))?;
     *phase = Phase::Request;
-    let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Http::Two(Box::new(Http2::begin(stream, plan.heartbeat, plan.patience).await?))
-    } else {
-        Http::One(Box::new(Http1::begin(Box::new(stream)).await?))
-    };
-    Ok((http, own))
+    Ok((Box::new(Http1::begin(Box::new(stream)).await?), own))
+}
+
+/// Makes a connection for PINGs; `None`: it did not come about, or the backend does not speak HTTP/2.
+pub(super) async fn pulse(plan: &Plan, heartbeat: Duration) -> Option<Pulse> {
+    let Check::Http(http) = &plan.check else { return None };
+    let tls = http.tls.as_ref()?;
+    let stream = tcp(plan).await.ok()?;
+    let stream = tls.pings.connect(tls.name.clone(), stream).await.ok()?;
+    if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
+        return None;
+    }
+    Pulse::begin(stream, heartbeat, plan.patience).await.ok()
 }

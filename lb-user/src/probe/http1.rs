@@ -64,6 +64,7 @@ impl Http1 {
         Ok(Self { sender, running: Running { connection, over: false } })
     }
 
+    /// Makes a request, and waits for the head of the answer: its status, and what is needed for the rest of it.
     pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<(u16, Body), Failure> {
         let Self { sender, running } = self;
         let answer = async {

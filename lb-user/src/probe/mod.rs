@@ -1,11 +1,9 @@
-//! Probing: one task per backend, which owns one persistent connection.
+//! Probing: one task per backend, which owns two persistent connections.
 //!
-//! The task answers requests for a probe over the connection it keeps, dials anew when there is none, and watches
-//! the connection in between: a crash of the backend closes it long before the next probe is due.
+//! The task answers requests for a probe over the one that it keeps, by HTTP/1.1, dials anew when there is none, and watches
+//! it in between: a crash of the backend closes it long before the next probe is due. Over the other one it sends HTTP/2
+//! PINGs, where the backend speaks that: see [`pulse`] for why not over one connection.
 //! Nothing here decides anything: outcomes go to the agent, and verdicts are made in [`lb_core`].
-//!
-//! HTTP/2 is spoken through `h2` and not through hyper's client: that one hides why a connection ended, and spawns a
-//! task for the connection and another for each request.
 
 mod attempt;
 mod connection;
@@ -13,14 +11,15 @@ mod dial;
 mod failure;
 mod heartbeat;
 mod http1;
-mod http2;
+mod lifeline;
 mod patience;
 mod plan;
+mod pulse;
 mod tcp;
 pub mod tls;
 mod vigil;
 
-use std::{mem, net::SocketAddr, pin::pin};
+use std::{mem, net::SocketAddr, pin::pin, sync::Arc};
 
 use lb_core::{
     model::BackendKey,
@@ -35,6 +34,7 @@ use tokio::{
 use self::{
     attempt::Attempts,
     connection::{Connection, Sign},
+    lifeline::Lifeline,
     patience::Patience,
     plan::Plan,
     tls::TlsSettings,
@@ -104,10 +104,18 @@ impl Prober {
     pub fn spawn(target: ProbeTarget, tls: Option<TlsSettings>, events: mpsc::Sender<ProbeEvent>) -> Self {
         let (requests, asked) = watch::channel(ProbeRequest::default());
         let (key, vigil) = (target.key.clone(), Vigil::new(target.address()));
-        let attempts = Attempts::new(Plan::new(target, tls));
-        let patience = attempts.plan().patience;
-        let watcher =
-            Watcher { key, attempts, kept: None, was_brief: false, patience, vigil, answers: false };
+        let plan = Arc::new(Plan::new(target, tls));
+        let watcher = Watcher {
+            key,
+            attempts: Attempts::new(Arc::clone(&plan)),
+            kept: None,
+            was_brief: false,
+            patience: plan.patience,
+            lifeline: Lifeline::new(plan),
+            stalled: false,
+            vigil,
+            answers: false,
+        };
         Self { requests, task: tokio::spawn(watcher.run(asked, events)) }
     }
 
@@ -130,21 +138,6 @@ struct Kept {
     /// Our end of it.
     own: Option<SocketAddr>,
     made: Instant,
-    /// How many requests on it were given up since it was last heard of.
-    stalls: u32,
-}
-
-impl Kept {
-    /// Whether a probe is made on it rather than on a fresh one. One that has stalled is asked once more where its host has
-    /// taken the first question: then the process is held up, and fresh connections would only be more to do for it
-    /// afterwards.
-    fn is_of_use(&self, backend: SocketAddr) -> bool {
-        match self.stalls {
-            0 => true,
-            1 => self.own.is_some_and(|own| vigil::is_acknowledged(own, backend)),
-            _ => false,
-        }
-    }
 }
 
 /// The task behind a [`Prober`].
@@ -155,6 +148,9 @@ struct Watcher {
     /// Whether the last connection that was lost had been brief.
     was_brief: bool,
     patience: Patience,
+    lifeline: Lifeline,
+    /// Whether a probe was given up since the backend was last heard of.
+    stalled: bool,
     vigil: Vigil,
     /// Whether the last probe was answered: only then is silence news.
     answers: bool,
@@ -165,7 +161,12 @@ impl Watcher {
         loop {
             let event = tokio::select! {
                 biased;
-                sign = sign(&mut self.kept) => self.take(sign),
+                why = ending(&mut self.kept) => {
+                    self.vigil.end();
+                    let made = self.kept.take().map(|kept| kept.made);
+                    self.lost(made, why)
+                }
+                sign = self.lifeline.sign() => self.take(sign),
                 silence = self.vigil.next() => Some(ProbeEvent::Silent { key: self.key.clone(), silence }),
                 request = asked.changed() => {
                     if request.is_err() {
@@ -189,7 +190,7 @@ impl Watcher {
         request: ProbeRequest,
         events: &mpsc::Sender<ProbeEvent>,
     ) -> Option<ProbeEvent> {
-        let Self { key, attempts, kept, was_brief, patience, vigil, answers } = self;
+        let Self { key, attempts, kept, was_brief, patience, lifeline, stalled, vigil, answers } = self;
         let ProbeRequest { attempt, doubted } = request;
         let own = kept.as_ref().and_then(|kept| kept.own);
         let since = Instant::now().into_std();
@@ -207,15 +208,21 @@ impl Watcher {
             }
         };
         match &outcome {
-            ProbeOutcome::Ready { latency } | ProbeOutcome::NotReady { latency, .. } => {
+            ProbeOutcome::Ready { latency }
+            | ProbeOutcome::Denied { latency, .. }
+            | ProbeOutcome::NotReady { latency, .. } => {
                 patience.took(*latency);
                 *answers = true;
+                *stalled = false;
+                lifeline.answered();
                 vigil.end();
             }
             ProbeOutcome::Failed(why) => {
                 *answers = false;
                 if why.is_prompt() {
                     vigil.end();
+                } else {
+                    *stalled = lifeline.stalled();
                 }
             }
             ProbeOutcome::Inconclusive { .. } => {}
@@ -226,35 +233,41 @@ impl Watcher {
     fn take(&mut self, sign: Sign) -> Option<ProbeEvent> {
         match sign {
             Sign::Over(why) => {
+                let made = self.lifeline.made();
+                self.lifeline.lose();
+                // The connection that probes are made on tells more; a server may well end an idle one.
+                if self.kept.is_some() {
+                    return None;
+                }
                 self.vigil.end();
-                self.lost(why)
+                self.lost(made, why)
             }
             Sign::Missed(since) => {
-                self.vigil.begin(since, self.kept.as_ref().and_then(|kept| kept.own));
+                self.vigil.begin(since, self.lifeline.own());
                 None
             }
             Sign::Answered => {
                 let since = self.vigil.end();
-                let stalled = self.kept.as_mut().is_some_and(|kept| mem::take(&mut kept.stalls) > 0);
                 let heard = Instant::now().into_std();
                 let silence = Silence { since: since.unwrap_or(heard), host: HostSign::Serving { heard } };
+                let stalled = mem::take(&mut self.stalled);
                 stalled.then(|| ProbeEvent::Silent { key: self.key.clone(), silence })
             }
         }
     }
 
-    fn lost(&mut self, why: Failure) -> Option<ProbeEvent> {
-        let brief = self.kept.take().is_some_and(|kept| kept.made.elapsed() < BRIEF);
+    fn lost(&mut self, made: Option<Instant>, why: Failure) -> Option<ProbeEvent> {
+        let brief = made.is_some_and(|made| made.elapsed() < BRIEF);
         let told = !(brief && self.was_brief);
         self.was_brief = brief;
         told.then(|| ProbeEvent::ConnectionLost { key: self.key.clone(), why })
     }
 }
 
-/// Waits for what the kept connection tells; without one, for ever.
-async fn sign(kept: &mut Option<Kept>) -> Sign {
+/// Waits for the end of the kept connection; without one, for ever.
+async fn ending(kept: &mut Option<Kept>) -> Failure {
     match kept {
-        Some(kept) => kept.connection.sign().await,
+        Some(kept) => kept.connection.ending().await,
         None => std::future::pending().await,
     }
 }

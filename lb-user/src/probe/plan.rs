@@ -6,8 +6,7 @@ use std::{
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
-    header::{ACCEPT, CONTENT_LENGTH, HOST, USER_AGENT},
-    uri::Scheme,
+    header::{ACCEPT, HOST, USER_AGENT},
 };
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -45,18 +44,23 @@ pub(super) enum Check {
 pub(super) struct HttpPlan {
     pub(super) question: Question,
     pub(super) expect: Vec<u16>,
-    pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub(super) tls: Option<Tls>,
+}
+
+/// How connections are secured.
+pub(super) struct Tls {
+    /// Of requests, over HTTP/1.1.
+    pub(super) requests: TlsConnector,
+    /// Of PINGs, over HTTP/2.
+    pub(super) pings: TlsConnector,
+    pub(super) name: ServerName<'static>,
 }
 
 /// The request that every probe of one backend makes.
 pub(super) struct Question {
     method: Method,
-    /// Path and query, as HTTP/1.1 wants it.
+    /// Path and query.
     origin: Uri,
-    /// With scheme and authority, as HTTP/2 wants it.
-    absolute: Uri,
-    host: HeaderValue,
-    /// All but the Host header.
     headers: HeaderMap,
     body: Bytes,
 }
@@ -70,7 +74,10 @@ impl Plan {
             CheckKind::Http(check) => Check::http(check, address, host, None),
             CheckKind::Https(check, trust) => {
                 match (tls, server_name(&trust.server_name, host, address.ip())) {
-                    (Some(tls), Ok(name)) => Check::http(check, address, host, Some((tls.connector(), name))),
+                    (Some(tls), Ok(name)) => {
+                        let tls = Tls { requests: tls.requests(), pings: tls.pings(), name };
+                        Check::http(check, address, host, Some(tls))
+                    }
                     (None, _) => Check::Impossible("an https check without TLS settings".to_owned()),
                     (Some(_), Err(error)) => Check::Impossible(error.to_string()),
                 }
@@ -81,14 +88,15 @@ impl Plan {
     }
 }
 
+impl Plan {
+    pub(super) fn has_tls(&self) -> bool {
+        matches!(&self.check, Check::Http(http) if http.tls.is_some())
+    }
+}
+
 impl Check {
-    fn http(
-        check: HttpCheck,
-        address: SocketAddr,
-        host: Option<&Hostname>,
-        tls: Option<(TlsConnector, ServerName<'static>)>,
-    ) -> Self {
-        let (scheme, usual) = if tls.is_some() { (Scheme::HTTPS, 443) } else { (Scheme::HTTP, 80) };
+    fn http(check: HttpCheck, address: SocketAddr, host: Option<&Hostname>, tls: Option<Tls>) -> Self {
+        let usual = if tls.is_some() { 443 } else { 80 };
         let authority = match host {
             Some(name) => with_port(name, address.port(), usual),
             None => match address.ip() {
@@ -96,7 +104,7 @@ impl Check {
                 IpAddr::V6(ip) => with_port(format_args!("[{ip}]"), address.port(), usual),
             },
         };
-        match Question::new(&check, scheme, &authority) {
+        match Question::new(&check, &authority) {
             Ok(question) => Self::Http(Box::new(HttpPlan { question, expect: check.expect, tls })),
             Err(error) => Self::Impossible(format!("{} {:?}: {error}", check.method, check.path)),
         }
@@ -109,45 +117,28 @@ fn with_port(host: impl Display, port: u16, usual: u16) -> String {
 }
 
 impl Question {
-    fn new(check: &HttpCheck, scheme: Scheme, authority: &str) -> Result<Self, http::Error> {
+    fn new(check: &HttpCheck, authority: &str) -> Result<Self, http::Error> {
         let path = check.path.as_str();
         Ok(Self {
             method: Method::from_bytes(check.method.as_bytes())?,
             origin: Uri::builder().path_and_query(path).build()?,
-            absolute: Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()?,
-            host: HeaderValue::from_str(authority)?,
-            headers: headers(check)?,
+            headers: headers(check, HeaderValue::from_str(authority)?)?,
             body: Bytes::from(check.body.clone()),
         })
     }
 
-    pub(super) fn http1(&self) -> Request<Full<Bytes>> {
-        let mut request = self.ask(&self.origin, Full::new(self.body.clone()));
-        request.headers_mut().insert(HOST, self.host.clone());
-        request
-    }
-
-    /// The head, and the body to send after it.
-    pub(super) fn http2(&self) -> (Request<()>, Bytes) {
-        let mut request = self.ask(&self.absolute, ());
-        if !self.body.is_empty() {
-            request.headers_mut().insert(CONTENT_LENGTH, self.body.len().into());
-        }
-        (request, self.body.clone())
-    }
-
-    fn ask<B>(&self, uri: &Uri, body: B) -> Request<B> {
-        let mut request = Request::new(body);
+    pub(super) fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = self.origin.clone();
         *request.headers_mut() = self.headers.clone();
         request
     }
 }
 
 /// Those of every probe; what the check says of the same name takes their place.
-fn headers(check: &HttpCheck) -> Result<HeaderMap, http::Error> {
-    let mut headers = HeaderMap::from_iter([(USER_AGENT, AGENT), (ACCEPT, ANYTHING)]);
+fn headers(check: &HttpCheck, host: HeaderValue) -> Result<HeaderMap, http::Error> {
+    let mut headers = HeaderMap::from_iter([(HOST, host), (USER_AGENT, AGENT), (ACCEPT, ANYTHING)]);
     for (name, _) in &check.headers {
         headers.remove(name);
     }
@@ -191,9 +182,9 @@ mod tests {
             else {
                 panic!("{address}")
             };
-            assert_eq!(http.question.host, host);
-            assert_eq!(http.question.http1().uri(), "/readyz?verbose");
-            assert_eq!(http.question.http2().0.uri().to_string(), format!("http://{host}/readyz?verbose"));
+            let request = http.question.request();
+            assert_eq!(request.headers()[HOST], host);
+            assert_eq!(request.uri(), "/readyz?verbose");
         }
     }
 

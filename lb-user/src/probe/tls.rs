@@ -24,12 +24,19 @@ use tokio_rustls::TlsConnector;
 
 use self::unverified::Unverified;
 
+/// The protocols' names in ALPN (RFC 7301, section 6; RFC 9113, section 3.2).
+const HTTP1: &[u8] = b"http/1.1";
+pub(super) const HTTP2: &[u8] = b"h2";
+
 /// The longest file of authorities that is read. A bundle of all public ones has about 220 KiB.
 const CA_FILE_MAX: u64 = 1 << 20;
 
-/// What https probes of one service share: the authority, the protocols, the cryptography.
+/// What https probes of one service share: the authority, the cryptography.
 #[derive(Clone, Debug)]
-pub struct TlsSettings(Arc<ClientConfig>);
+pub struct TlsSettings {
+    requests: Arc<ClientConfig>,
+    pings: Arc<ClientConfig>,
+}
 
 /// What a user should know about settings that work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,8 +104,23 @@ pub enum TlsError {
 }
 
 impl TlsSettings {
-    pub(crate) fn connector(&self) -> TlsConnector {
-        TlsConnector::from(Arc::clone(&self.0))
+    /// For requests: HTTP/1.1.
+    pub(crate) fn requests(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.requests))
+    }
+
+    /// For PINGs: HTTP/2.
+    pub(super) fn pings(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.pings))
+    }
+
+    fn new(config: &ClientConfig) -> Self {
+        let of = |protocol: &[u8]| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            Arc::new(config)
+        };
+        Self { requests: of(HTTP1), pings: of(HTTP2) }
     }
 }
 
@@ -113,14 +135,12 @@ pub fn load(check: &TlsCheck) -> Result<(TlsSettings, Option<Warning>), TlsError
     load_with(check, Path::new(CLUSTER_CA))
 }
 
-/// Settings that take any certificate, to see what is in it, and that speak HTTP/1.1.
+/// Settings that take any certificate, to see what is in it.
 ///
 /// # Errors
 /// When the cryptography does not fit the protocol versions.
 pub(crate) fn trusting_anybody() -> Result<TlsSettings, TlsError> {
-    let mut config = client_config(None)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsSettings(Arc::new(config)))
+    Ok(TlsSettings::new(&client_config(None)?))
 }
 
 fn load_with(check: &TlsCheck, auto: &Path) -> Result<(TlsSettings, Option<Warning>), TlsError> {
@@ -138,7 +158,7 @@ fn load_with(check: &TlsCheck, auto: &Path) -> Result<(TlsSettings, Option<Warni
             Err(error) => return Err(error),
         },
     };
-    Ok((TlsSettings(Arc::new(client_config(roots)?)), warning))
+    Ok((TlsSettings::new(&client_config(roots)?), warning))
 }
 
 /// The name that the backend's certificate must carry.
@@ -201,7 +221,6 @@ pub(crate) fn trusting(
 
 fn client_config(roots: Option<RootCertStore>) -> Result<ClientConfig, TlsError> {
     let mut config = trusting(roots)?.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Connections are kept, so handshakes are rare; and each is to prove anew who the backend is: a ticket of one
     // master would be offered to the others, which have the same name.
     config.resumption = Resumption::disabled();

@@ -7,19 +7,18 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use lb_core::probe::{CheckKind, Failure, HostSign, Phase, ProbeOutcome};
 use lb_user::probe::{ProbeEvent, ProbeRequest};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::{Instant, timeout},
 };
 
 use crate::{
-    fixture::{Backend, Probed, check, ok, receive, status, target, three_ways},
-    pki::{Authority, H2},
+    fixture::{Backend, Probed, check, ok, receive, serve1, serve2, status, target, three_ways},
+    pki::{Authority, BOTH},
 };
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -78,47 +77,78 @@ async fn a_reset_of_an_idle_connection_is_told() {
     assert_lost(Some(probed.event().await), Failure::Reset(Phase::Idle));
 }
 
-/// A server of HTTP/2 that, once told so, either says GOAWAY or stops to read, with its connection held open, until told
-/// again.
-async fn turning(authority: &Authority, goaway: bool) -> (Backend, Arc<Notify>) {
-    let notify = Arc::new(Notify::new());
-    let turn = Arc::clone(&notify);
-    let acceptor = authority.acceptor("127.0.0.1", H2);
+/// A server as kube-apiserver is one: it answers by HTTP/1.1, and by HTTP/2 answers PINGs, but no requests of strangers. It
+/// hangs on request, with its connections held open.
+async fn apiserver(authority: &Authority) -> (Backend, watch::Sender<Mood>) {
+    let (mood, moods) = watch::channel(Mood::Well);
+    let acceptor = authority.acceptor("127.0.0.1", BOTH);
     let backend = Backend::start(move |stream| {
-        let (acceptor, turn) = (acceptor.clone(), Arc::clone(&turn));
+        let (acceptor, mut moods) = (acceptor.clone(), moods.clone());
         async move {
-            let stream = TokioIo::new(acceptor.accept(stream).await.unwrap());
-            let service = hyper::service::service_fn(|request| async move {
-                Ok::<_, std::convert::Infallible>(ok(&request))
-            });
-            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            let mut serving = pin!(builder.serve_connection(stream, service));
-            tokio::select! {
-                _ = &mut serving => {}
-                () = turn.notified() => {
-                    if goaway {
-                        serving.as_mut().graceful_shutdown();
-                        let _ended = serving.await;
-                    } else {
-                        turn.notified().await;
-                        let _ended = serving.await;
-                    }
+            let stream = acceptor.accept(stream).await.unwrap();
+            let pings_only = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let serving = async move {
+                if pings_only {
+                    serve2(stream, |request| unreachable!("{request:?}")).await;
+                } else {
+                    serve1(stream, ok).await;
                 }
+            };
+            let mut serving = pin!(serving);
+            let concerns =
+                move |mood: &Mood| *mood == Mood::Hung || *mood == Mood::TiredOfPings && pings_only;
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = moods.wait_for(concerns) => {}
+                    () = &mut serving => return,
+                }
+                if *moods.borrow() == Mood::TiredOfPings {
+                    return;
+                }
+                let _well = moods.wait_for(|mood| *mood == Mood::Well).await;
             }
         }
     })
     .await;
-    (backend, notify)
+    (backend, mood)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Well,
+    Hung,
+    /// Ends connections for PINGs, as one that were idle for long.
+    TiredOfPings,
+}
+
+/// Waits until so many connections have been made.
+async fn await_accepted(backend: &Backend, count: usize) {
+    let made = async {
+        while backend.accepted() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(5), made).await.unwrap();
+    assert_eq!(backend.accepted(), count);
 }
 
 #[tokio::test]
-async fn a_goaway_is_told_at_once() {
+async fn probes_go_over_one_connection_and_pings_over_another() {
     let authority = Authority::new();
-    let (backend, turn) = turning(&authority, true).await;
-    let mut probed = Probed::https(&backend, &authority);
+    let (backend, mood) = apiserver(&authority).await;
+    let mut probed = Probed::https_with(&backend, &authority, |target| {
+        target.heartbeat = Some(Duration::from_millis(20));
+    });
     probed.expect_ready().await;
-    turn.notify_one();
-    assert_lost(probed.event_within(Duration::from_millis(100)).await, Failure::Closed(Phase::Idle));
+    await_accepted(&backend, 2).await;
+    for _ in 0..3 {
+        probed.expect_ready().await;
+    }
+    // The end of the one for PINGs is no news, and the next one is not made at once.
+    mood.send_replace(Mood::TiredOfPings);
+    assert_eq!(probed.event_within(A_WHILE).await, None);
+    mood.send_replace(Mood::Well);
     probed.expect_ready().await;
     assert_eq!(backend.accepted(), 2);
 }
@@ -126,7 +156,7 @@ async fn a_goaway_is_told_at_once() {
 #[tokio::test]
 async fn heartbeats_find_a_backend_that_hangs_and_spare_one_that_does_not() {
     let authority = Authority::new();
-    let (backend, turn) = turning(&authority, false).await;
+    let (backend, mood) = apiserver(&authority).await;
     let mut probed = Probed::https_with(&backend, &authority, |target| {
         target.heartbeat = Some(Duration::from_millis(20));
         target.patience = Duration::from_millis(150);
@@ -134,27 +164,30 @@ async fn heartbeats_find_a_backend_that_hangs_and_spare_one_that_does_not() {
     probed.expect_ready().await;
     // Twice as long as the patience, so that each PING was answered.
     assert_eq!(probed.event_within(A_WHILE).await, None);
-    turn.notify_one();
+    mood.send_replace(Mood::Hung);
     let started = Instant::now();
     let event = probed.event().await;
     let ProbeEvent::Silent { silence, .. } = event else { unreachable!("{event:?}") };
     assert_eq!(silence.host, HostSign::Acknowledged, "its kernel takes the PING");
     assert!(started.elapsed() >= Duration::from_millis(130), "{:?}", started.elapsed());
     assert!(silence.since.elapsed() >= Duration::from_millis(150), "{:?}", silence.since.elapsed());
-    assert_eq!(backend.accepted(), 1, "the connection is kept, and nobody knocks");
+    assert_eq!(backend.accepted(), 2, "the connections are kept, and nobody knocks");
 }
 
 #[tokio::test]
-async fn a_connection_that_stalls_is_kept_and_tells_when_it_is_answered_again() {
+async fn after_a_probe_that_was_given_up_it_is_told_when_the_backend_is_heard_of_again() {
     let authority = Authority::new();
-    let (backend, turn) = turning(&authority, false).await;
+    let (backend, mood) = apiserver(&authority).await;
     let mut probed = Probed::https_with(&backend, &authority, |target| {
         target.timeout = Duration::from_millis(200);
         target.heartbeat = Some(Duration::from_millis(20));
         target.patience = Duration::from_millis(100);
     });
     probed.expect_ready().await;
-    turn.notify_one();
+    await_accepted(&backend, 2).await;
+    // Until the first PING on it.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    mood.send_replace(Mood::Hung);
     let silent = probed.event().await;
     assert!(matches!(silent, ProbeEvent::Silent { .. }), "{silent:?}");
     probed.prober.probe(ProbeRequest { attempt: 99, ..ProbeRequest::default() });
@@ -164,14 +197,14 @@ async fn a_connection_that_stalls_is_kept_and_tells_when_it_is_answered_again() 
         }
     };
     assert_eq!(outcome, ProbeOutcome::Failed(Failure::Timeout(Phase::Request)));
-    turn.notify_one();
+    mood.send_replace(Mood::Well);
     let serving = |event| match event {
         ProbeEvent::Silent { silence, .. } => matches!(silence.host, HostSign::Serving { .. }),
         ProbeEvent::Done { .. } | ProbeEvent::ConnectionLost { .. } => unreachable!("{event:?}"),
     };
     while !serving(probed.event().await) {}
     probed.expect_ready().await;
-    assert_eq!(backend.accepted(), 1, "the same connection");
+    assert_eq!(backend.accepted(), 3, "another one for probes, the same for PINGs");
 }
 
 #[tokio::test]

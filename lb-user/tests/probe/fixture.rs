@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::pki::{Authority, H2, HTTP1};
+use crate::pki::{Authority, BOTH, HTTP1};
 
 /// The longest that anything here may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -155,10 +155,10 @@ pub(crate) async fn three_ways(
     let authority = Authority::new();
     let plain = Backend::http(answer).await;
     let one = Backend::https(authority.acceptor("127.0.0.1", HTTP1), answer).await;
-    let two = Backend::https(authority.acceptor("127.0.0.1", H2), answer).await;
+    let two = Backend::https(authority.acceptor("127.0.0.1", BOTH), answer).await;
     let probed = [Probed::http(&plain), Probed::https(&one, &authority), Probed::https(&two, &authority)];
     let [a, b, c] = probed;
-    [("http", plain, a), ("https, HTTP/1.1", one, b), ("https, HTTP/2", two, c)]
+    [("http", plain, a), ("https, HTTP/1.1", one, b), ("https, HTTP/2 too", two, c)]
 }
 
 pub(crate) fn check() -> HttpCheck {

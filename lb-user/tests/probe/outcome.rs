@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     fixture::{Backend, Probed, check, endless, ok, receive, status, target, three_ways},
-    pki::{Authority, H2, trust},
+    pki::{Authority, BOTH, trust},
 };
 
 fn failed(failure: Failure) -> ProbeOutcome {
@@ -112,15 +112,15 @@ async fn garbage_is_not_http_and_not_tls() {
 }
 
 #[tokio::test]
-async fn garbage_inside_of_tls_is_not_http2() {
+async fn garbage_inside_of_tls_is_not_http() {
     let authority = Authority::new();
-    let acceptor = authority.acceptor("127.0.0.1", H2);
+    let acceptor = authority.acceptor("127.0.0.1", BOTH);
     let backend = Backend::start(move |stream| {
         let acceptor = acceptor.clone();
         async move {
             let mut stream = acceptor.accept(stream).await.unwrap();
             let _request = stream.read(&mut [0; 4096]).await;
-            let _sent = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            let _sent = stream.write_all(b"SSH-2.0-what?\r\n\r\n").await;
             std::future::pending().await
         }
     })
@@ -160,10 +160,10 @@ async fn a_bad_certificate_is_told_in_a_few_words() {
     let mut expired = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
     for (acceptor, text) in [
-        (Authority::named("another").acceptor("127.0.0.1", H2), "unknown issuer"),
-        (Authority::new().acceptor("127.0.0.1", H2), "unknown issuer (bad signature)"),
-        (authority.acceptor("10.9.8.7", H2), "not valid for name 127.0.0.1"),
-        (authority.acceptor_with(expired, H2), "expired"),
+        (Authority::named("another").acceptor("127.0.0.1", BOTH), "unknown issuer"),
+        (Authority::new().acceptor("127.0.0.1", BOTH), "unknown issuer (bad signature)"),
+        (authority.acceptor("10.9.8.7", BOTH), "not valid for name 127.0.0.1"),
+        (authority.acceptor_with(expired, BOTH), "expired"),
     ] {
         let backend = Backend::https(acceptor, ok).await;
         let outcome = Probed::https(&backend, &authority).outcome().await;
@@ -174,7 +174,7 @@ async fn a_bad_certificate_is_told_in_a_few_words() {
 #[tokio::test]
 async fn the_hostname_is_the_name_on_the_certificate() {
     let authority = Authority::new();
-    let backend = Backend::https(authority.acceptor("api.local", H2), ok).await;
+    let backend = Backend::https(authority.acceptor("api.local", BOTH), ok).await;
     let named = Probed::https_with(&backend, &authority, |target| {
         target.hostname = Some("api.local".parse().unwrap());
     });
@@ -183,7 +183,7 @@ async fn the_hostname_is_the_name_on_the_certificate() {
 
 #[tokio::test]
 async fn insecure_takes_any_certificate() {
-    let backend = Backend::https(Authority::new().acceptor("elsewhere.example", H2), ok).await;
+    let backend = Backend::https(Authority::new().acceptor("elsewhere.example", BOTH), ok).await;
     let (check_tls, settings) = trust(Ca::Insecure);
     let target = target(backend.address, CheckKind::Https(check(), check_tls));
     Probed::new(target, Some(settings)).expect_ready().await;

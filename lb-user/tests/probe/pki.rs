@@ -10,8 +10,9 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) const H2: &str = "h2";
-pub(crate) const HTTP1: &str = "http/1.1";
+/// What kube-apiserver offers.
+pub(crate) const BOTH: &[&str] = &["h2", "http/1.1"];
+pub(crate) const HTTP1: &[&str] = &["http/1.1"];
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -35,11 +36,11 @@ impl Authority {
     }
 
     /// A server side with a certificate for `name`.
-    pub(crate) fn acceptor(&self, name: &str, protocol: &str) -> TlsAcceptor {
-        self.acceptor_with(CertificateParams::new([name.to_owned()]).unwrap(), protocol)
+    pub(crate) fn acceptor(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+        self.acceptor_with(CertificateParams::new([name.to_owned()]).unwrap(), protocols)
     }
 
-    pub(crate) fn acceptor_with(&self, params: CertificateParams, protocol: &str) -> TlsAcceptor {
+    pub(crate) fn acceptor_with(&self, params: CertificateParams, protocols: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let chain = vec![params.signed_by(&key, &self.issuer).unwrap().der().clone()];
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -49,7 +50,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 

@@ -5,10 +5,10 @@ use http_body_util::BodyExt as _;
 use hyper::{
     Request,
     body::{Bytes, Incoming},
-    server::conn::{http1, http2},
+    server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use lb_core::probe::{CheckKind, HttpCheck};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -17,19 +17,13 @@ use tokio::{
 
 use crate::{
     fixture::{Backend, Probed, status, target},
-    pki::{Authority, H2},
+    pki::{Authority, BOTH},
 };
-
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Http1,
-    Http2,
-}
 
 type Told = mpsc::Sender<(Parts, Bytes)>;
 
 /// Answers 204, and tells what was asked.
-async fn serve<S>(stream: S, way: Way, told: Told)
+async fn serve<S>(stream: S, told: Told)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -41,21 +35,18 @@ where
             Ok::<_, Infallible>(status(204))
         }
     });
-    let stream = TokioIo::new(stream);
-    let _ended = match way {
-        Way::Http1 => http1::Builder::new().serve_connection(stream, service).await,
-        Way::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await,
-    };
+    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn backend(way: Way, authority: &Authority, told: Told) -> Backend {
-    let acceptor = authority.acceptor("127.0.0.1", H2);
+async fn backend(tls: bool, authority: &Authority, told: Told) -> Backend {
+    let acceptor = authority.acceptor("127.0.0.1", BOTH);
     Backend::start(move |stream| {
         let (acceptor, told) = (acceptor.clone(), told.clone());
         async move {
-            match way {
-                Way::Http1 => serve(stream, way, told).await,
-                Way::Http2 => serve(acceptor.accept(stream).await.unwrap(), way, told).await,
+            if tls {
+                serve(acceptor.accept(stream).await.unwrap(), told).await;
+            } else {
+                serve(stream, told).await;
             }
         }
     })
@@ -71,26 +62,23 @@ async fn the_method_the_headers_and_the_body_of_a_check_reach_the_backend_in_eac
         body: "are you well?".to_owned(),
         ..HttpCheck::get("/healthz", [204])
     };
-    for way in [Way::Http1, Way::Http2] {
+    for tls in [false, true] {
         let authority = Authority::new();
         let (told, mut asked) = mpsc::channel(4);
-        let backend = backend(way, &authority, told).await;
+        let backend = backend(tls, &authority, told).await;
         let (trust, settings) = authority.trust();
-        let kind = match way {
-            Way::Http1 => CheckKind::Http(check.clone()),
-            Way::Http2 => CheckKind::Https(check.clone(), trust),
-        };
+        let kind = if tls { CheckKind::Https(check.clone(), trust) } else { CheckKind::Http(check.clone()) };
         let mut probed = Probed::new(target(backend.address, kind), Some(settings));
         for _ in 0..2 {
             probed.expect_ready().await;
             let (head, body) = asked.recv().await.unwrap();
             let values = |name| head.headers.get_all(name).iter().cloned().collect::<Vec<_>>();
-            assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/healthz"), "{way:?}");
-            assert_eq!(values("accept"), ["text/plain"], "{way:?}");
-            assert_eq!(values("x-probe"), ["a", "b"], "{way:?}");
-            assert_eq!(values("content-length"), ["13"], "{way:?}");
-            assert_eq!(body, "are you well?", "{way:?}");
+            assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/healthz"), "tls: {tls}");
+            assert_eq!(values("accept"), ["text/plain"], "tls: {tls}");
+            assert_eq!(values("x-probe"), ["a", "b"], "tls: {tls}");
+            assert_eq!(values("content-length"), ["13"], "tls: {tls}");
+            assert_eq!(body, "are you well?", "tls: {tls}");
         }
-        assert_eq!(backend.accepted(), 1, "{way:?}");
+        assert_eq!(backend.accepted(), 1, "tls: {tls}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode, server};
+use hyper::{Request, StatusCode, Version, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -241,8 +241,10 @@ fn respond(
 ) -> impl Future<Output = Result<hyper::Response<Answer>, Infallible>> + use<> {
     let (state, answered) = (Arc::clone(state), Arc::clone(answered));
     async move {
+        // As kube-apiserver's UnauthenticatedHTTP2DOSMitigation has it.
+        let unwanted = request.version() == Version::HTTP_2 && peer.caller != Caller::Known;
         let response = answer(Arc::clone(&state), peer, request).await;
-        if state.misbehaviour() == Misbehaviour::Goaway {
+        if unwanted || state.misbehaviour() == Misbehaviour::Goaway {
             answered.notify_one();
         }
         Ok(response)

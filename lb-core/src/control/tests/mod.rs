@@ -1,3 +1,4 @@
+mod denial;
 mod discover;
 mod drain;
 mod rebalance;

@@ -73,12 +73,17 @@ fn judge(seen: &Witness, check: &HealthCheck, now: Instant, t: &Transition, outc
 impl Witness {
     fn note(&mut self, now: Instant, outcome: &ProbeOutcome) {
         match outcome {
-            ProbeOutcome::Ready { .. } => (self.successes, self.failures) = (self.successes + 1, 0),
+            ProbeOutcome::Ready { .. } | ProbeOutcome::Denied { .. } => {
+                (self.successes, self.failures) = (self.successes + 1, 0)
+            }
             ProbeOutcome::NotReady { .. } => (self.successes, self.failures) = (0, 0),
             ProbeOutcome::Failed(_) => (self.successes, self.failures) = (0, self.failures + 1),
             ProbeOutcome::Inconclusive { .. } => {}
         }
-        if matches!(outcome, ProbeOutcome::Ready { .. } | ProbeOutcome::NotReady { .. }) {
+        if matches!(
+            outcome,
+            ProbeOutcome::Ready { .. } | ProbeOutcome::Denied { .. } | ProbeOutcome::NotReady { .. }
+        ) {
             self.answered = now;
         }
     }
