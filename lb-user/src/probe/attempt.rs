@@ -38,8 +38,14 @@ impl Attempts {
     }
 
     /// Makes one probe, over the kept connection where that can be, and leaves in its place the one to be watched.
-    /// Clears `was_brief` when it closes a kept connection that is still good.
-    pub(super) async fn make(&self, kept: &mut Option<Kept>, was_brief: &mut bool) -> ProbeOutcome {
+    /// Clears `was_brief` when it closes a kept connection that is still good. `watched`: PINGs tell when a backend that did
+    /// not answer is heard of again.
+    pub(super) async fn make(
+        &self,
+        kept: &mut Option<Kept>,
+        was_brief: &mut bool,
+        watched: bool,
+    ) -> ProbeOutcome {
         let started = Instant::now();
         let span = Span { started, deadline: started + self.0.timeout };
         match &self.0.check {
@@ -52,7 +58,7 @@ impl Attempts {
                 }
                 Err(trouble) => trouble.into(),
             },
-            Check::Http(plan) => match self.ask(plan, kept, span).await {
+            Check::Http(plan) => match self.ask(plan, kept, span, watched).await {
                 Ok(answered) => {
                     let outcome = plan.judge(answered.status, span);
                     *kept = answered.finish(span).await;
@@ -68,16 +74,31 @@ impl Attempts {
             .await
             .unwrap_or(Err(Trouble::Backend(Failure::Timeout(Phase::Connect))))?;
         let own = stream.local_addr().ok();
-        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now() })
+        Ok(Kept { connection: Connection::Tcp(Tcp::new(stream)), own, made: Instant::now(), stalls: 0 })
     }
 
-    async fn ask(&self, plan: &HttpPlan, slot: &mut Option<Kept>, span: Span) -> Result<Answered, Trouble> {
-        if let Some(Kept { connection: Connection::Http(mut http), own, made }) = slot.take() {
+    /// Leaves a connection that has stalled in its place: where packets get lost, what was asked on it may be answered
+    /// yet, sooner than on a fresh one.
+    async fn ask(
+        &self,
+        plan: &HttpPlan,
+        slot: &mut Option<Kept>,
+        span: Span,
+        watched: bool,
+    ) -> Result<Answered, Trouble> {
+        let backend = self.0.address;
+        if let Some(Kept { connection: Connection::Http(mut http), own, made, stalls }) =
+            slot.take_if(|kept| kept.is_of_use(backend))
+        {
             match timeout_at(span.deadline, http.ask(plan.question.request())).await {
                 Ok(Ok((status, body))) => return Ok(Answered { http, own, made, status, body }),
                 // It ended before or because it was used; whether the backend is well, a fresh one tells.
                 Ok(Err(_)) => {}
-                Err(_) => return Err(Failure::Timeout(Phase::Request).into()),
+                Err(_) => {
+                    let connection = Connection::Http(http);
+                    *slot = watched.then_some(Kept { connection, own, made, stalls: stalls + 1 });
+                    return Err(Failure::Timeout(Phase::Request).into());
+                }
             }
         }
         self.dial_and_ask(plan, span).await
@@ -103,7 +124,7 @@ impl Answered {
     async fn finish(mut self, span: Span) -> Option<Kept> {
         let reusable = timeout_at(span.deadline, self.http.drain(self.body)).await.unwrap_or(false);
         let connection = Connection::Http(self.http);
-        reusable.then_some(Kept { connection, own: self.own, made: self.made })
+        reusable.then_some(Kept { connection, own: self.own, made: self.made, stalls: 0 })
     }
 }
 

@@ -1,10 +1,10 @@
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::{Bytes, Incoming},
@@ -32,7 +32,11 @@ pub(super) type Body = Incoming;
 pub(super) struct Http1 {
     sender: SendRequest<Full<Bytes>>,
     running: Running,
+    /// What was asked and is not answered yet.
+    pending: Option<Pending>,
 }
+
+type Pending = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
 struct Running {
     connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
@@ -61,22 +65,24 @@ impl Http1 {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failure::of_http1(&error, Phase::Request))?;
-        Ok(Self { sender, running: Running { connection, over: false } })
+        Ok(Self { sender, running: Running { connection, over: false }, pending: None })
     }
 
-    /// Makes a request, and waits for the head of the answer: its status, and what is needed for the rest of it.
+    /// Makes a request, and waits for the head of the answer: its status, and what is needed for the rest of it. When this is
+    /// dropped before, the answer is still awaited: the next call takes it for its own, and asks nothing.
     pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<(u16, Body), Failure> {
-        let Self { sender, running } = self;
-        let answer = async {
-            sender.send_request(request).await.map_err(|error| failure::of_http1(&error, Phase::Request))
-        };
-        let response = alongside(answer, poll_fn(|cx| running.poll(cx, Phase::Request))).await?;
+        let Self { sender, running, pending } = self;
+        let asked = pending.get_or_insert_with(|| Box::pin(sender.send_request(request)));
+        let answer = async { asked.await.map_err(|error| failure::of_http1(&error, Phase::Request)) };
+        let response = alongside(answer, poll_fn(|cx| running.poll(cx, Phase::Request))).await;
+        *pending = None;
+        let response = response?;
         Ok((response.status().as_u16(), response.into_body()))
     }
 
     /// Reads a body to its end, within bounds; whether another request can be made afterwards.
     pub(super) async fn drain(&mut self, mut body: Body) -> bool {
-        let Self { sender, running } = self;
+        let Self { sender, running, .. } = self;
         let rest = async {
             let mut length = 0;
             while let Some(frame) = body.frame().await {

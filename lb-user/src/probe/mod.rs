@@ -138,6 +138,21 @@ struct Kept {
     /// Our end of it.
     own: Option<SocketAddr>,
     made: Instant,
+    /// How often its answer was not waited for any longer.
+    stalls: u32,
+}
+
+impl Kept {
+    /// Whether a probe is made on it rather than on a fresh one. One that has stalled is waited for once more where its host
+    /// has taken the question: then the process is held up, and fresh connections would only be more to do for it
+    /// afterwards.
+    fn is_of_use(&self, backend: SocketAddr) -> bool {
+        match self.stalls {
+            0 => true,
+            1 => self.own.is_some_and(|own| vigil::is_acknowledged(own, backend)),
+            _ => false,
+        }
+    }
 }
 
 /// The task behind a [`Prober`].
@@ -195,7 +210,7 @@ impl Watcher {
         let own = kept.as_ref().and_then(|kept| kept.own);
         let since = Instant::now().into_std();
         let patience_for_it = if doubted { patience.in_doubt() } else { patience.allowed() };
-        let mut outcome = pin!(attempts.make(kept, was_brief));
+        let mut outcome = pin!(attempts.make(kept, was_brief, lifeline.made().is_some()));
         let mut missed = pin!(sleep(patience_for_it));
         let outcome = loop {
             tokio::select! {

@@ -204,7 +204,7 @@ async fn after_a_probe_that_was_given_up_it_is_told_when_the_backend_is_heard_of
     };
     while !serving(probed.event().await) {}
     probed.expect_ready().await;
-    assert_eq!(backend.accepted(), 3, "another one for probes, the same for PINGs");
+    assert_eq!(backend.accepted(), 2, "the same connections");
 }
 
 #[tokio::test]
