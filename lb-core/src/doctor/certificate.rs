@@ -48,15 +48,15 @@ fn backends(backends: &[BackendFact]) -> Vec<Finding> {
 fn names(facts: &Facts, certificate: &CertificateFact) -> Vec<Finding> {
     let services = facts.config().into_iter().flat_map(|config| &config.services);
     services
-        .filter(|service| concerns(certificate, service))
+        .filter(|service| concerns(facts, certificate, service))
         .map(|service| one(certificate, service))
         .collect()
 }
 
 /// A file is this node's own apiserver's.
-fn concerns(certificate: &CertificateFact, service: &ServiceConfig) -> bool {
+fn concerns(facts: &Facts, certificate: &CertificateFact, service: &ServiceConfig) -> bool {
     match &certificate.origin {
-        Origin::Backend(address) => service.backends.iter().any(|backend| backend.address == *address),
+        Origin::Backend(address) => facts.backends_of(service).contains(address),
         Origin::File(_) => true,
     }
 }

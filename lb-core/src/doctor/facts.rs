@@ -11,7 +11,11 @@ use jiff::Timestamp;
 pub use backend::{AnswerFact, BackendFact, CertificateFact, Origin};
 
 use super::{Code, Finding};
-use crate::{config::Config, hosts::Status, model::DataplaneKind};
+use crate::{
+    config::{Config, ServiceConfig},
+    hosts::Status,
+    model::DataplaneKind,
+};
 
 /// What is known about a node, as plain data. `None`: it could not be learnt, and a [`Gap`] says why, or there was nothing
 /// to learn.
@@ -65,6 +69,8 @@ pub struct Facts {
     pub nsswitch: Option<String>,
     /// Where a proxy is set.
     pub proxies: Vec<ProxyFact>,
+    /// The backends that the agent has, those of discovery and of operators among them, by the services' names.
+    pub members: BTreeMap<String, BTreeSet<SocketAddr>>,
     /// What came of asking each backend.
     pub backends: Vec<BackendFact>,
     /// Certificates, from backends and from files.
@@ -275,6 +281,12 @@ impl Facts {
             ConfigFact::Good(config) => Some(config),
             ConfigFact::None | ConfigFact::Bad(_) => None,
         }
+    }
+
+    /// The backends of a service: those of the configuration, and those that the agent has.
+    pub fn backends_of(&self, service: &ServiceConfig) -> BTreeSet<SocketAddr> {
+        let configured = service.backends.iter().map(|backend| backend.address);
+        configured.chain(self.members.get(service.name.as_str()).into_iter().flatten().copied()).collect()
     }
 
     /// The VIPs of the configuration.

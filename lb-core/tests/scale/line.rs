@@ -1,5 +1,5 @@
-//! What an agent's shell does about one master: `lb-user/src/probe` on a virtual clock. The kept connection, its
-//! heartbeats, one probe at a time, and the vigil over a master that owes an answer.
+//! What an agent's shell does about one master: `lb-user/src/probe` on a virtual clock. The kept connection, that for PINGs,
+//! one probe at a time, and the vigil over a master that owes an answer.
 
 use std::{mem, time::Duration};
 
@@ -13,6 +13,12 @@ use crate::{
 
 /// A connection that ends sooner than this after it was made was brief.
 const BRIEF: Duration = Duration::from_secs(1);
+
+/// The age at which the connection for PINGs is replaced, of which chance takes off up to a quarter.
+const PULSE_AGE: Duration = Duration::from_secs(80);
+
+/// The longest delay of one that is made later, in heartbeats.
+const PULSE_DELAY: u32 = 10;
 
 /// What a line tells its controller.
 pub enum Told {
@@ -32,6 +38,10 @@ pub struct Line {
     kept: Option<Time>,
     /// Requests on it that were given up since it was last heard of.
     stalls: u32,
+    /// When another connection for PINGs is made, at an answer.
+    pulse_due: Time,
+    /// The longest that chance delays it.
+    pulse_delay: Duration,
     /// What a new connection's heartbeats begin with.
     unhurried: Patience,
     beats: Patience,
@@ -65,6 +75,8 @@ impl Line {
             timeout: target.timeout,
             kept: None,
             stalls: 0,
+            pulse_due: Time::ZERO,
+            pulse_delay: Duration::ZERO,
             unhurried,
             beats: unhurried,
             alarm: None,
@@ -148,6 +160,7 @@ impl Line {
                 if probe.kept.is_none() {
                     self.beats = self.unhurried;
                 }
+                self.renew_pulse(world);
                 self.kept = Some(probe.kept.unwrap_or(world.now));
                 self.set_alarm(world, next_beat(self.phase, world.now, self.heartbeat));
             }
@@ -163,6 +176,17 @@ impl Line {
             ProbeOutcome::Inconclusive { .. } => {}
         }
         Some(Told::Over { attempt, outcome })
+    }
+
+    fn renew_pulse(&mut self, world: &mut World) {
+        if world.now < self.pulse_due {
+            return;
+        }
+        let chance = f64::from(self.phase.subsec_nanos() % 1_000_000) / 1e6;
+        let at = world.now + self.pulse_delay.mul_f64(chance) + ROUND_TRIP;
+        world.traffic.handshakes[self.master].add(at);
+        self.pulse_due = at + PULSE_AGE.mul_f64(1.0 - chance / 4.0);
+        self.pulse_delay = self.heartbeat * PULSE_DELAY;
     }
 
     pub fn missed(&mut self, world: &mut World, attempt: u64) {
@@ -214,8 +238,9 @@ impl Line {
         world.due(at, self.node, Due::Beat { master: self.master });
     }
 
-    /// The kept connection is reset.
+    /// The connections are reset.
     pub fn lost(&mut self, world: &mut World) -> Option<Told> {
+        self.pulse_due = world.now;
         if self.probe.as_ref().is_some_and(|probe| probe.kept.is_some()) {
             // The answer, or the refusal, is under way.
             world.due(world.now + ROUND_TRIP, self.node, Due::Lost { master: self.master });

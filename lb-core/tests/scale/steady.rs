@@ -72,3 +72,17 @@ fn nodes_cost_their_masters_in_proportion_and_evenly() {
     table.extend(rows(&format!("{NODES}, no jitter"), &same, &(secs(WARM)..secs(WARM + 4.0))));
     table::print("Nothing happens", HEADS, &table);
 }
+
+#[test]
+fn connections_for_pings_are_made_anew_before_they_are_idle_for_90_s_and_not_together() {
+    let nodes = 500;
+    let mut cluster = Cluster::started_together(nodes, Chance::Own, "");
+    cluster.run(secs(90.0));
+    let handshakes = &cluster.world.traffic.handshakes[0];
+    let span = secs(WARM)..secs(90.0);
+    assert_eq!(handshakes.total(span.clone()) as usize, nodes, "one for each node");
+    assert_eq!(handshakes.total(secs(WARM)..secs(55.0)), 0);
+    let most = handshakes.most(1000, span);
+    table::print("Connections made anew in 90 s, of 500 nodes", ["most in 1 s"], &[[most.to_string()]]);
+    assert!(most < 50, "in 20 s 500: {most} in one");
+}

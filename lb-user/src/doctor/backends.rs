@@ -9,7 +9,7 @@ use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use lb_core::{
-    config::{Config, ServiceConfig},
+    config::ServiceConfig,
     doctor::{AnswerFact, BackendFact, CertificateFact, Code, Facts, Origin},
     model::Hostname,
     probe::CheckKind,
@@ -46,8 +46,7 @@ struct Asked {
 }
 
 pub(super) async fn look(facts: &mut Facts) {
-    let Some(config) = facts.config() else { return };
-    let ways = ways(config);
+    let ways = ways(facts);
     let mut results = BTreeMap::new();
     let all: Vec<_> = ways.into_iter().collect();
     for some in all.chunks(AT_ONCE) {
@@ -74,12 +73,12 @@ pub(super) async fn look(facts: &mut Facts) {
 }
 
 /// Each address once, however many services it is in.
-fn ways(config: &Config) -> BTreeMap<SocketAddr, Way> {
+fn ways(facts: &Facts) -> BTreeMap<SocketAddr, Way> {
     let mut ways = BTreeMap::new();
-    for service in &config.services {
-        for backend in &service.backends {
-            let way = way(service, backend.address);
-            ways.entry(backend.address).and_modify(|held| prefer_tls(held, &way)).or_insert(way);
+    for service in facts.config().into_iter().flat_map(|config| &config.services) {
+        for address in facts.backends_of(service) {
+            let way = way(service, address);
+            ways.entry(address).and_modify(|held| prefer_tls(held, &way)).or_insert(way);
         }
     }
     ways

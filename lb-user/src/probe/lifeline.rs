@@ -12,6 +12,10 @@ const AGE: Duration = Duration::from_secs(80);
 /// From one that could not be made, or soon ended, to the next.
 const RETRY: Duration = Duration::from_secs(20);
 
+/// The longest delay, in heartbeats. 5,000 nodes make a handshake for their probes at that time as well: without a delay the
+/// last of them would wait twice as long, and longer than a probe may take (docs/scale.md).
+const DELAY: u32 = 10;
+
 type Dialling = Pin<Box<dyn Future<Output = Option<Pulse>> + Send>>;
 
 /// The connection for PINGs, while there is one.
@@ -21,8 +25,7 @@ pub(super) struct Lifeline {
     dialling: Option<Dialling>,
     /// When the next one is made, at an answer.
     due: Instant,
-    /// The longest that chance delays it: none in the beginning, later a heartbeat, since all nodes make one when a backend
-    /// is back.
+    /// The longest that chance delays it: not in the beginning, but later, since all nodes make one when a backend is back.
     delay: Duration,
 }
 
@@ -44,7 +47,7 @@ impl Lifeline {
         {
             self.due = now + RETRY;
             self.dialling = Some(Box::pin(make(Arc::clone(&self.plan), interval, self.delay)));
-            self.delay = interval;
+            self.delay = interval * DELAY;
         }
     }
 

@@ -105,3 +105,15 @@ fn clocks_that_differ() {
         ],
     );
 }
+
+#[test]
+fn a_backend_that_only_the_agent_knows_of_is_looked_at_too() {
+    let (severities, text) = found(Code::CertNames, |facts| {
+        let discovered = "10.9.9.9:6443".parse().unwrap();
+        facts.members = [("apiserver".to_owned(), [discovered].into())].into();
+        facts.certificates[0].origin = Origin::Backend(discovered);
+        facts.certificates[0].names.clear();
+    });
+    assert_eq!(severities, [Fail], "{text}");
+    assert!(text.contains("10.9.9.9:6443"), "{text}");
+}

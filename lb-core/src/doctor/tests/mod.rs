@@ -90,6 +90,7 @@ fn healthy() -> Facts {
         cloud_init: None,
         nsswitch: Some("files dns".to_owned()),
         proxies: Vec::new(),
+        members: std::collections::BTreeMap::new(),
         backends: BACKENDS.map(backend).into(),
         certificates: vec![certificate()],
         firewalld: Some(false),
