@@ -161,7 +161,10 @@ fn http_date(text: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use lb_core::config::{Overrides, load};
+    use lb_core::{
+        config::{Overrides, load},
+        doctor::ConfigFact,
+    };
 
     use super::*;
 
@@ -182,7 +185,13 @@ mod tests {
                 health_type: Some(kind.to_owned()),
                 ..Overrides::default()
             };
-            ways(&load(None, &overrides).unwrap()).into_values().next().unwrap()
+            ways(&Facts {
+                config: ConfigFact::Good(Box::new(load(None, &overrides).unwrap())),
+                ..Facts::default()
+            })
+            .into_values()
+            .next()
+            .unwrap()
         };
         assert!(matches!(config("tcp"), Way::Tcp));
         let Way::Tls(name) = config("https") else { panic!("https") };
