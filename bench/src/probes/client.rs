@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             serde_json::to_string(&runtime.block_on(tight(&target, *count, args.server))?)
         }
         Work::Fleet(fleet) => {
-            allow_files(u64::from(fleet.connections) + SPARE_FILES)?;
+            allow_files(2 * u64::from(fleet.connections) + SPARE_FILES)?;
             serde_json::to_string(&runtime.block_on(fleet::run(&target, fleet, args.server))?)
         }
     };

@@ -1,22 +1,25 @@
-//! One HTTP/2 connection over TLS, kept as the agent keeps its own.
+//! Two connections over TLS, kept as the agent keeps its own: HTTP/2 for PINGs, HTTP/1.1 for requests.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use http::Request;
-use http::uri::Uri;
+use http::header::HOST;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use lb_tests::tls;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A master that takes longer to let somebody in has failed to.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
@@ -27,28 +30,33 @@ pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Target {
     address: SocketAddr,
-    tls: TlsConnector,
+    pings: TlsConnector,
+    requests: TlsConnector,
     name: ServerName<'static>,
-    readyz: Uri,
+    host: String,
 }
 
-/// A connection on which questions are asked one after another. It ends when this is dropped.
+/// Connections on which questions are asked one after another. They end when this is dropped.
 pub(super) struct Peer {
     pings: PingPong,
-    requests: SendRequest<&'static [u8]>,
-    readyz: Uri,
-    driver: JoinHandle<()>,
+    /// The connection for PINGs ends with the last of these.
+    _sender: h2::client::SendRequest<Bytes>,
+    requests: http1::SendRequest<Empty<Bytes>>,
+    host: String,
+    drivers: [JoinHandle<()>; 2],
 }
 
 impl Target {
     pub(super) fn new(address: SocketAddr, ca: &Path, name: &str) -> anyhow::Result<Self> {
-        let mut config = (*tls::client_config(ca)?).clone();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let requests = tls::client_config(ca)?;
+        let mut pings = (*requests).clone();
+        pings.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Self {
             address,
-            tls: TlsConnector::from(Arc::new(config)),
+            pings: TlsConnector::from(Arc::new(pings)),
+            requests: TlsConnector::from(requests),
             name: ServerName::try_from(name.to_owned()).context("read the server's name")?,
-            readyz: format!("https://{name}/readyz").parse().context("read the server's name")?,
+            host: name.to_owned(),
         })
     }
 
@@ -61,15 +69,23 @@ impl Target {
     }
 
     async fn dial(&self) -> anyhow::Result<Peer> {
+        let stream = TokioIo::new(self.secured(&self.requests).await?);
+        let (requests, connection) = http1::handshake(stream).await.context("begin HTTP/1.1")?;
+        // How a connection ends is seen in the answers that do not come.
+        let answers = tokio::spawn(async move { drop(connection.await) });
+        let builder = h2::client::Builder::new().enable_push(false).to_owned();
+        let (sender, mut connection) =
+            builder.handshake(self.secured(&self.pings).await?).await.context("begin HTTP/2")?;
+        let pings = connection.ping_pong().context("take the connection's pings")?;
+        let pongs = tokio::spawn(async move { drop(connection.await) });
+        let (host, drivers) = (self.host.clone(), [answers, pongs]);
+        Ok(Peer { pings, _sender: sender, requests, host, drivers })
+    }
+
+    async fn secured(&self, tls: &TlsConnector) -> anyhow::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await.context("connect")?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let stream = self.tls.connect(self.name.clone(), stream).await.context("shake hands")?;
-        let (requests, mut connection) =
-            h2::client::Builder::new().enable_push(false).handshake(stream).await.context("begin HTTP/2")?;
-        let pings = connection.ping_pong().context("take the connection's pings")?;
-        // How a connection ends is seen in the answers that do not come.
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Peer { pings, requests, readyz: self.readyz.clone(), driver })
+        tls.connect(self.name.clone(), stream).await.context("shake hands")
     }
 }
 
@@ -89,21 +105,17 @@ impl Peer {
     }
 
     async fn get(&mut self) -> anyhow::Result<()> {
-        let request = Request::get(self.readyz.clone()).body(())?;
-        poll_fn(|cx| self.requests.poll_ready(cx)).await?;
-        let (response, _) = self.requests.send_request(request, true)?;
-        let response = response.await?;
+        let request = Request::get("/readyz").header(HOST, &self.host).body(Empty::new())?;
+        self.requests.ready().await?;
+        let response = self.requests.send_request(request).await?;
         ensure!(response.status() == 200, "status {}", response.status());
-        let mut body = response.into_body();
-        while let Some(piece) = body.data().await {
-            body.flow_control().release_capacity(piece?.len())?;
-        }
+        response.into_body().collect().await?;
         Ok(())
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.drivers.iter().for_each(JoinHandle::abort);
     }
 }

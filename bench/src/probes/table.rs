@@ -59,7 +59,7 @@ fn of_one_question(single: &Single) -> String {
     // Microseconds in a second are millionths of a core.
     let percent = (PINGS * ping.server_cpu_us + READYZ * readyz.server_cpu_us) / 1e4;
     format!(
-        "### One question\n\n{} of each, one after another on one connection.\n\n\
+        "### One question\n\n{} of each, one after another, PINGs on one connection and GETs on another.\n\n\
          | | master's CPU | round trip |\n|---|---:|---:|\n\
          | heartbeat (HTTP/2 PING) | {:.1} µs | {:.1} µs |\n\
          | probe (GET /readyz) | {:.1} µs | {:.1} µs |\n\n\
@@ -76,7 +76,7 @@ fn of_a_fleet(fleet: &Fleet) -> String {
     let error = fleet.first_error.as_ref().map_or_else(String::new, |error| format!(" (`{error}`)"));
     let grown = mebibytes(fleet.resident) - mebibytes(fleet.empty_resident);
     let mut text = format!(
-        "### {agents} nodes at one master\n\nEach a TLS connection with HTTP/2, a PING every 500 ms and a GET /readyz every 2 s, \
+        "### {agents} nodes at one master\n\nEach two TLS connections, a PING by HTTP/2 on one every 500 ms and on the other a GET /readyz every 2 s, \
          give or take a tenth, for {:.0} s. That is a third more PINGs than agents send, for whom a probe's answer stands for \
          one.\n\n\
          | | |\n|---|---:|\n\
