@@ -93,7 +93,8 @@ fn of_a_fleet(fleet: &Fleet) -> String {
          | master resident, before and with them | {:.1} MiB, {:.1} MiB ({:.1} KiB each) |\n\n",
         steady.seconds,
         storm.seconds,
-        each(storm.server_cpu_seconds),
+        // Of two connections.
+        each(storm.server_cpu_seconds) / 2.0,
         rate(pings),
         rate(readyz),
         steady.server_percent(),
