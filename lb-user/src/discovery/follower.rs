@@ -4,6 +4,7 @@ use lb_core::{config::KubernetesDiscovery, model::ServiceName};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::session;
@@ -11,6 +12,9 @@ use crate::agent::chain;
 
 /// After a failure the next try comes so much later, and later from one to the next.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A session that was shorter was no good one.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// What a follower tells.
 #[derive(Debug)]
@@ -76,9 +80,10 @@ async fn follow(
     news: mpsc::Sender<News>,
 ) {
     let mut pause = BACKOFF.0;
+    let mut broken = 0_u32;
     while let Some(address) = one_of(&mut up).await {
         let mut lists = Lists { service: service.clone(), news: news.clone(), any: false };
-        let mut watched = up.clone();
+        let (mut watched, began) = (up.clone(), Instant::now());
         let failed = tokio::select! {
             result = session::run(&settings, address, &mut lists) => result.err(),
             () = has_left(&mut watched, address) => None,
@@ -86,10 +91,17 @@ async fn follow(
         if lists.any {
             pause = BACKOFF.0;
         }
+        if began.elapsed() > LASTING {
+            broken = 0;
+        }
         let Some(error) = failed else { continue };
         let why = chain(&error);
         tracing::debug!(%service, "failed to follow the cluster's list of apiservers: {why}");
-        if news.send(News::Failed { service: service.clone(), why }).await.is_err() {
+        // An apiserver that dies takes one session with it, which is nothing to warn of; the next one is about to begin.
+        broken += 1;
+        if (!lists.any || broken > 1)
+            && news.send(News::Failed { service: service.clone(), why }).await.is_err()
+        {
             return;
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;

@@ -31,8 +31,7 @@ pub(super) struct Heartbeat {
     asked: Option<Asked>,
     /// The next answer is told, though it be in time.
     stalled: bool,
-    /// Goes off when there is something to do. It is not set anew when an answer comes in, so that a beat takes one system
-    /// call for it.
+    /// Goes off when there is something to do.
     alarm: Alarm,
 }
 
@@ -74,6 +73,7 @@ impl Heartbeat {
                 }
                 self.patience.took(asked.at.elapsed());
                 self.asked = None;
+                self.set_alarm();
                 if mem::take(&mut self.stalled) || asked.missed {
                     return Poll::Ready(Beat::Answered);
                 }
@@ -84,13 +84,17 @@ impl Heartbeat {
                 self.asked.filter(|asked| !asked.missed && asked.at + self.patience.allowed() <= now);
             if let Some(asked) = missed {
                 self.asked = Some(Asked { missed: true, ..asked });
-            } else if self.asked.is_none() && self.beat <= now {
-                if self.pings.send_ping(Ping::opaque()).is_err() {
-                    return Poll::Pending;
-                }
-                self.asked = Some(Asked { at: now, missed: false });
             }
-            self.set_alarm(now);
+            if self.beat <= now {
+                if self.asked.is_none() {
+                    if self.pings.send_ping(Ping::opaque()).is_err() {
+                        return Poll::Pending;
+                    }
+                    self.asked = Some(Asked { at: now, missed: false });
+                }
+                self.beat = next_beat(*SLOTS, now, self.interval);
+            }
+            self.set_alarm();
             if let Some(asked) = missed {
                 return Poll::Ready(Beat::Missed(asked.at));
             }
@@ -101,7 +105,8 @@ impl Heartbeat {
     pub(super) fn heard(&mut self) {
         let now = Instant::now();
         self.asked = self.asked.map(|_| Asked { at: now, missed: false });
-        self.set_alarm(now);
+        self.beat = next_beat(*SLOTS, now, self.interval);
+        self.set_alarm();
     }
 
     /// A request was not answered: tells with [`Beat::Answered`] when the other end is heard of again.
@@ -109,8 +114,7 @@ impl Heartbeat {
         self.stalled = true;
     }
 
-    fn set_alarm(&mut self, now: Instant) {
-        self.beat = next_beat(*SLOTS, now, self.interval);
+    fn set_alarm(&mut self) {
         let awaited = self.asked.filter(|asked| !asked.missed);
         let next = awaited.map_or(self.beat, |asked| self.beat.min(asked.at + self.patience.allowed()));
         if let Err(error) = self.alarm.reset(next) {

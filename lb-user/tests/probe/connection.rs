@@ -1,16 +1,17 @@
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use lb_core::probe::{CheckKind, Failure, HostSign, Phase, ProbeOutcome};
 use lb_user::probe::{ProbeEvent, ProbeRequest};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     sync::{Notify, mpsc, watch},
     time::{Instant, timeout},
@@ -151,6 +152,74 @@ async fn probes_go_over_one_connection_and_pings_over_another() {
     mood.send_replace(Mood::Well);
     probed.expect_ready().await;
     assert_eq!(backend.accepted(), 2);
+}
+
+/// Counts what is read: each PING comes by itself.
+struct Counted<S>(S, Arc<AtomicUsize>);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.0).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn one_ping_follows_on_the_other_after_no_more_than_a_heartbeat() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("127.0.0.1", BOTH);
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&read);
+    let backend = Backend::start(move |stream| {
+        let (acceptor, count) = (acceptor.clone(), Arc::clone(&count));
+        async move {
+            let stream = acceptor.accept(stream).await.unwrap();
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                serve2(Counted(stream, count), ok).await;
+            } else {
+                serve1(stream, ok).await;
+            }
+        }
+    })
+    .await;
+    let mut probed = Probed::https_with(&backend, &authority, |target| {
+        target.heartbeat = Some(Duration::from_millis(100));
+        target.patience = Duration::from_millis(80);
+    });
+    probed.expect_ready().await;
+    await_accepted(&backend, 2).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = read.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let pings = read.load(Ordering::Relaxed) - before;
+    // Between 20 and 23; a busy machine loses some.
+    assert!((17..=24).contains(&pings), "{pings} in two seconds");
 }
 
 #[tokio::test]
