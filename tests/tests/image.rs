@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::agent::unhurried;
 use common::load::{Load, assert_untouched, requests};
 use common::quiet::beside_others;
-use common::{SOON, lab, list, opened};
+use common::{SOON, kubeconfig, lab, list, opened};
 use lb_tests::containerd::{Container, Containerd, Mount};
 use lb_tests::lab::{HOSTNAME, VIP};
 use lb_tests::pki::{Signer, Valid};
@@ -195,11 +195,7 @@ fn the_static_pods_container_follows_the_clusters_list_with_credentials_of_the_n
     fs::rename(&identity.cert, folder.join("client.crt")).unwrap();
     fs::rename(&identity.key, folder.join("client.key")).unwrap();
     fs::copy(lab.pki().ca(Signer::Lab), folder.join("ca.crt")).unwrap();
-    let text = format!(
-        "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
-         clusters: [{{name: k, cluster: {{server: 'https://{HOSTNAME}:6443', certificate-authority: ca.crt}}}}]\n\
-         users: [{{name: u, user: {{client-certificate: client.crt, client-key: client.key}}}}]\n"
-    );
+    let text = kubeconfig::text("ca.crt".as_ref(), "client.crt".as_ref(), "client.key".as_ref());
     fs::write(folder.join("kubelet.conf"), text).unwrap();
     let pod = StaticPod::with(&lab, |yaml| {
         let service = &mut yaml["services"][0];

@@ -29,7 +29,7 @@ fn ipvs_foreign(facts: &Facts) -> Vec<Finding> {
         let backends = facts.config().into_iter().flat_map(|config| &config.services);
         let members: Vec<_> = backends
             .filter(|service| service.vip == *vip)
-            .flat_map(|service| service.backends.iter().map(|backend| backend.address))
+            .flat_map(|service| facts.backends_of(service))
             .collect();
         let list: Vec<_> = destinations.iter().map(ToString::to_string).collect();
         let message = format!("somebody else's IPVS service is at {vip}: {}", list.join(", "));

@@ -12,8 +12,8 @@ const AGE: Duration = Duration::from_secs(80);
 /// From one that could not be made, or soon ended, to the next.
 const RETRY: Duration = Duration::from_secs(20);
 
-/// The longest delay, in heartbeats. 5,000 nodes make a handshake for their probes at that time as well: without a delay the
-/// last of them would wait twice as long, and longer than a probe may take (docs/scale.md).
+/// The longest delay, in heartbeats. 5,000 nodes make a handshake for their probes at that time as well: with a tenth of this
+/// delay the last of them would wait twice as long, and longer than a probe may take (docs/scale.md).
 const DELAY: u32 = 10;
 
 type Dialling = Pin<Box<dyn Future<Output = Option<Pulse>> + Send>>;
