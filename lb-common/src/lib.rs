@@ -10,6 +10,7 @@
 #![no_std]
 
 mod endpoint;
+pub mod packet;
 pub mod socket;
 
 pub use endpoint::{Address, Endpoint};

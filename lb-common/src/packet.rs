@@ -1,0 +1,186 @@
+//! The maps of the packet dataplane, beside those that it has in common with the socket dataplane
+//! ([`crate::socket`]: VIPS, SERVICES, SETS, BACKENDS).
+//!
+//! ```text
+//! OPENING       LRU hash  ClientKey -> NodeKey   connections that are being made
+//! OPENING_FLOWS LRU hash  NodeKey -> Flow
+//! OPEN          LRU hash  ClientKey -> NodeKey   connections that both sides have agreed to
+//! OPEN_FLOWS    LRU hash  NodeKey -> Flow
+//! WAYS          array     Member::backend -> Way how the node reaches each backend
+//! RULES         array     0 -> Rules
+//! TALLY         array     0 -> Tally
+//! ```
+//! A connection is known by two keys: what its client sees, and what its backend sees. On its way it has a source port of
+//! the node's own choice, which no other connection to that backend has and which lies where the node's sockets do not
+//! begin theirs: so what comes back is told from all foreign traffic by two comparisons.
+//!
+//! Those that are being made have tables of their own: a flood of SYNs displaces nothing but other SYNs.
+
+use crate::{Address, Endpoint, socket::MAX_BACKENDS};
+
+/// The version of everything in this file, part of the path under which the maps are pinned.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Connections that are being made, all together.
+pub const MAX_OPENING: u32 = 8192;
+/// Connections, unless configured otherwise.
+pub const DEFAULT_CONNECTIONS: u32 = 16384;
+
+/// A connection as its client sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClientKey {
+    /// Whence.
+    pub client: Endpoint,
+    /// Whither, as far as the client knows: the VIP.
+    pub vip: Endpoint,
+}
+
+/// A connection as its backend sees it, the node's address aside.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeKey {
+    /// Whither in truth.
+    pub backend: Endpoint,
+    /// The source port of the node's choice, in network order.
+    pub port: u64,
+}
+
+/// A connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Whence.
+    pub client: Endpoint,
+    /// The VIP; for a rescued connection the backend that it was meant for.
+    pub vip: Endpoint,
+    /// The address that the backend sees; the client's own where nothing is masqueraded.
+    pub source: Address,
+    /// The index in `BACKENDS` and `WAYS`.
+    pub index: u32,
+    /// `FLOW_` bits.
+    pub state: u32,
+    /// When its first packet came, in ns of CLOCK_MONOTONIC.
+    pub begun: u64,
+    /// When a packet last came, within [`SEEN_STEP_NS`].
+    pub seen: u64,
+    /// The sequence number that the client expects next, in the machine's order.
+    pub to_client: u32,
+    /// The sequence number that the backend expects next.
+    pub to_backend: u32,
+    /// How many backends were tried before this one.
+    pub tries: u32,
+    /// The interface that the client's packets come in by; 0: the client is a process of this node.
+    pub ifindex: u32,
+}
+
+/// [`Flow::state`]: the backend has answered.
+pub const FLOW_ANSWERED: u32 = 1;
+/// [`Flow::state`]: the client's side is done, by a FIN.
+pub const FLOW_CLIENT_DONE: u32 = 2;
+/// [`Flow::state`]: the backend's side is done, by a FIN.
+pub const FLOW_BACKEND_DONE: u32 = 4;
+/// [`Flow::state`]: one of them has sent a RST.
+pub const FLOW_RESET: u32 = 8;
+/// [`Flow::state`]: the client is a process of this network namespace.
+pub const FLOW_HOST: u32 = 16;
+/// [`Flow::state`]: counted in `Backend::active`.
+pub const FLOW_COUNTED: u32 = 32;
+
+/// How precise [`Flow::seen`] is.
+pub const SEEN_STEP_NS: u64 = 1_000_000_000;
+
+/// How the node reaches a backend. All zero: not at all.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// The node's address towards it.
+    pub source: Address,
+    /// The interface towards it; the loopback interface where it is on the node itself.
+    pub ifindex: u32,
+    /// 1: it is on the node itself.
+    pub local: u32,
+}
+
+/// What the programs are told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The first of the ports that connections get on their way, in the machine's order.
+    pub first_port: u32,
+    /// How many there are; 0: none is given, no new connection is made.
+    pub ports: u32,
+    /// 1: new connections are taken; 0: packets to a VIP that belong to none pass untouched.
+    pub takes: u32,
+    /// 1: those of other network namespaces and machines too; 0: refused.
+    pub forwards: u32,
+    /// 1: the backends see the node's address.
+    pub masquerades: u32,
+    /// 1: a SYN that is not answered, or refused, is sent to another backend.
+    pub rescues: u32,
+}
+
+/// What the programs have counted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// By `DROP_` constant.
+    pub dropped: [u64; DROPS],
+    /// Connections that were begun.
+    pub begun: u64,
+    /// Connections that both sides have agreed to.
+    pub opened: u64,
+    /// Connections that were sent to another backend before they were answered.
+    pub rescued: u64,
+}
+
+/// How many `DROP_` constants there are.
+pub const DROPS: usize = 8;
+/// [`Tally::dropped`]: nobody serves; the client got a RST.
+pub const DROP_NO_BACKEND: u32 = 0;
+/// [`Tally::dropped`]: for a VIP, but of no connection that is known; the client got a RST.
+pub const DROP_UNKNOWN: u32 = 1;
+/// [`Tally::dropped`]: a fragment for a VIP.
+pub const DROP_FRAGMENT: u32 = 2;
+/// [`Tally::dropped`]: headers cut short, or more of them than are followed.
+pub const DROP_MALFORMED: u32 = 3;
+/// [`Tally::dropped`]: no source port free towards the backend, or no memory.
+pub const DROP_FULL: u32 = 4;
+/// [`Tally::dropped`]: no way to the backend.
+pub const DROP_NO_WAY: u32 = 5;
+/// [`Tally::dropped`]: from another network namespace or machine, which the scope leaves out; the client got a RST.
+pub const DROP_SCOPE: u32 = 6;
+/// [`Tally::dropped`]: an answer of a backend that has been given up meanwhile: a refusal that was not passed on, or one
+/// that came too late.
+pub const DROP_GIVEN_UP: u32 = 7;
+
+/// Entries of `WAYS`.
+pub const MAX_WAYS: u32 = MAX_BACKENDS;
+
+#[cfg(feature = "user")]
+mod pod {
+    #![expect(unsafe_code, reason = "marker trait for plain data")]
+    use super::{ClientKey, Flow, NodeKey};
+
+    // SAFETY: repr(C), integers only, no padding, any bit pattern is valid.
+    unsafe impl aya::Pod for ClientKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for NodeKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Flow {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_layout_has_padding() {
+        assert_eq!(size_of::<ClientKey>(), 48);
+        assert_eq!(size_of::<NodeKey>(), 32);
+        assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
+        assert_eq!(size_of::<Way>(), 24);
+        assert_eq!(size_of::<Rules>(), 24);
+        assert_eq!(size_of::<Tally>(), 8 * (DROPS + 3));
+    }
+}
