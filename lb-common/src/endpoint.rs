@@ -43,6 +43,19 @@ impl Address {
         split(self.words[1]).1
     }
 
+    /// Whether both are the same; see [`Endpoint::is`].
+    #[inline(always)]
+    pub const fn is(&self, other: &Self) -> bool {
+        self.words[0] == other.words[0] && self.words[1] == other.words[1]
+    }
+
+    /// Copies word by word into place; see [`Endpoint::store`].
+    #[inline(always)]
+    pub const fn store(&self, place: &mut Self) {
+        place.words[0] = self.words[0];
+        place.words[1] = self.words[1];
+    }
+
     /// From sixteen octets in network order.
     pub const fn from_octets(octets: [u8; 16]) -> Self {
         let mut ip = [0; 4];

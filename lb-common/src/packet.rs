@@ -8,7 +8,7 @@
 //! OPEN_FLOWS    LRU hash  NodeKey -> Flow
 //! WAYS          array     Member::backend -> Way how the node reaches each backend
 //! RULES         array     0 -> Rules
-//! TALLY         array     0 -> Tally
+//! TALLY         array     a `DROP_` or `TALLY_` constant -> u64
 //! ```
 //! A connection is known by two keys: what its client sees, and what its backend sees. On its way it has a source port of
 //! the node's own choice, which no other connection to that backend has and which lies where the node's sockets do not
@@ -120,39 +120,32 @@ pub struct Rules {
     pub rescues: u32,
 }
 
-/// What the programs have counted.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally {
-    /// By `DROP_` constant.
-    pub dropped: [u64; DROPS],
-    /// Connections that were begun.
-    pub begun: u64,
-    /// Connections that both sides have agreed to.
-    pub opened: u64,
-    /// Connections that were sent to another backend before they were answered.
-    pub rescued: u64,
-}
-
-/// How many `DROP_` constants there are.
-pub const DROPS: usize = 8;
-/// [`Tally::dropped`]: nobody serves; the client got a RST.
+/// Packets dropped: nobody serves; the client got a RST.
 pub const DROP_NO_BACKEND: u32 = 0;
-/// [`Tally::dropped`]: for a VIP, but of no connection that is known; the client got a RST.
+/// Packets dropped: for a VIP, but of no connection that is known; the client got a RST.
 pub const DROP_UNKNOWN: u32 = 1;
-/// [`Tally::dropped`]: a fragment for a VIP.
+/// Packets dropped: a fragment for a VIP.
 pub const DROP_FRAGMENT: u32 = 2;
-/// [`Tally::dropped`]: headers cut short, or more of them than are followed.
+/// Packets dropped: headers cut short, or more of them than are followed.
 pub const DROP_MALFORMED: u32 = 3;
-/// [`Tally::dropped`]: no source port free towards the backend, or no memory.
+/// Packets dropped: no source port free towards the backend, or no memory.
 pub const DROP_FULL: u32 = 4;
-/// [`Tally::dropped`]: no way to the backend.
+/// Packets dropped: no way to the backend.
 pub const DROP_NO_WAY: u32 = 5;
-/// [`Tally::dropped`]: from another network namespace or machine, which the scope leaves out; the client got a RST.
+/// Packets dropped: from another network namespace or machine, which the scope leaves out; the client got a RST.
 pub const DROP_SCOPE: u32 = 6;
-/// [`Tally::dropped`]: an answer of a backend that has been given up meanwhile: a refusal that was not passed on, or one
+/// Packets dropped: an answer of a backend that has been given up meanwhile: a refusal that was not passed on, or one
 /// that came too late.
 pub const DROP_GIVEN_UP: u32 = 7;
+
+/// Connections that were begun.
+pub const TALLY_BEGUN: u32 = 8;
+/// Connections that both sides have agreed to.
+pub const TALLY_OPENED: u32 = 9;
+/// Connections that were sent to another backend before they were answered.
+pub const TALLY_RESCUED: u32 = 10;
+/// Entries of `TALLY`. One element for each: an index into one that all share would be refused without CAP_PERFMON.
+pub const TALLIES: u32 = 16;
 
 /// Entries of `WAYS`.
 pub const MAX_WAYS: u32 = MAX_BACKENDS;
@@ -181,6 +174,5 @@ mod tests {
         assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
         assert_eq!(size_of::<Way>(), 24);
         assert_eq!(size_of::<Rules>(), 24);
-        assert_eq!(size_of::<Tally>(), 8 * (DROPS + 3));
     }
 }

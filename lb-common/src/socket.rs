@@ -29,13 +29,13 @@ pub const MAX_BACKENDS: u32 = MAX_SERVICES * MAX_MEMBERS as u32;
 pub const PROOF_SLOT: u32 = u32::MAX;
 
 /// [`Set::policy`]: by chance.
-pub const POLICY_RANDOM: u32 = 0;
+pub const POLICY_RANDOM: u16 = 0;
 /// [`Set::policy`]: in turn.
-pub const POLICY_ROUND_ROBIN: u32 = 1;
+pub const POLICY_ROUND_ROBIN: u16 = 1;
 
 /// [`Set::policy`]: the one with the fewest established connections for its weight, of [`LEAST_OF`] in a row from a place
 /// of chance on.
-pub const POLICY_LEAST_CONN: u32 = 2;
+pub const POLICY_LEAST_CONN: u16 = 2;
 /// So many are compared, which is all of them in any cluster. The comparisons are written out one by one: without
 /// CAP_PERFMON the verifiers of Linux 6.1 and 6.12 refuse a loop over all 64.
 pub const LEAST_OF: u32 = 8;
@@ -64,12 +64,14 @@ pub struct Set {
     /// How many members count; 0: connects are refused.
     pub count: u32,
     /// How one is chosen.
-    pub policy: u32,
+    pub policy: u16,
+    /// How many members after those that count stand by: up, but not to be chosen unless one that was chosen fails.
+    pub reserve: u16,
     /// The sum of the weights.
     pub total: u32,
     /// For [`POLICY_ROUND_ROBIN`]: the step, coprime with `total`, that spreads a backend's turns over the round.
     pub stride: u32,
-    /// In rising order of `upto`; those that do not count have `upto == u32::MAX`.
+    /// In rising order of `upto`; those that do not count have `upto == u32::MAX`, those that stand by come first among them.
     pub members: [Member; MAX_MEMBERS],
 }
 

@@ -15,9 +15,9 @@ use lb_common::socket::{
 };
 
 use crate::{
+    choose::add,
     maps::{BACKENDS, SYN_JIFFIES, TRACKS},
     patience, signal,
-    translate::add,
 };
 
 /// What a connection of ours calls back for.

@@ -11,6 +11,8 @@ macro_rules! tell {
     };
 }
 
+#[path = "../choose.rs"]
+mod choose;
 mod count;
 mod maps;
 mod patience;

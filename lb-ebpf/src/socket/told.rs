@@ -7,6 +7,8 @@ macro_rules! tell {
     ($($words:expr),*) => { aya_log_ebpf::debug!($($words),*) };
 }
 
+#[path = "../choose.rs"]
+mod choose;
 mod count;
 mod maps;
 mod patience;

@@ -8,7 +8,7 @@ use lb_common::{
     socket::{Settings, TRACK_CONNECTING, Track},
 };
 
-use crate::{maps::TRACKS, translate::add};
+use crate::{choose::add, maps::TRACKS};
 
 /// Remembers a choice. The record is filled in place: a value on the stack would be copied by `memcpy`.
 ///

@@ -1,0 +1,289 @@
+//! What a packet is about.
+
+use lb_common::{Address, Endpoint};
+
+use super::wire::{Link, Skb};
+
+/// EtherTypes, include/uapi/linux/if_ether.h, in network order.
+const IPV4: u16 = 0x0800_u16.to_be();
+const IPV6: u16 = 0x86dd_u16.to_be();
+const VLAN: u16 = 0x8100_u16.to_be();
+const VLAN_OUTER: u16 = 0x88a8_u16.to_be();
+
+/// Protocols, include/uapi/linux/in.h and in6.h.
+const ICMP: u32 = 1;
+const TCP: u32 = 6;
+const ICMPV6: u32 = 58;
+const HOP_BY_HOP: u32 = 0;
+const ROUTING: u32 = 43;
+const FRAGMENT: u32 = 44;
+const DESTINATION: u32 = 60;
+
+/// Flags of the TCP header.
+pub const FIN: u32 = 1;
+pub const SYN: u32 = 2;
+pub const RST: u32 = 4;
+pub const ACK: u32 = 16;
+
+/// What was found.
+pub enum Parsed {
+    /// Nothing that could be ours.
+    Foreign,
+    /// A TCP segment, or an ICMP error about one.
+    Packet(Packet),
+}
+
+/// A TCP segment, or an ICMP error about one.
+#[derive(Clone, Copy)]
+pub struct Packet {
+    /// Where the network header begins.
+    pub l3: u32,
+    /// Where what follows it begins.
+    pub l4: u32,
+    /// Whether that is IPv6.
+    pub v6: bool,
+    /// Which of the two.
+    pub kind: Kind,
+    /// Where the connection goes, in the direction in which the packet travels. For an ICMP error: the opposite of what is
+    /// inside.
+    pub src: Endpoint,
+    /// As above.
+    pub dst: Endpoint,
+}
+
+/// Which kind of packet.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// A segment.
+    Tcp(Segment),
+    /// An error.
+    Icmp(Inner),
+}
+
+/// A segment's header.
+#[derive(Clone, Copy)]
+pub struct Segment {
+    /// The sequence number after it, in the machine's order.
+    pub end: u32,
+    /// [`FIN`], [`SYN`], [`RST`], [`ACK`] and others.
+    pub flags: u32,
+    /// The first of several fragments.
+    pub is_fragment: bool,
+    /// The header's length makes no sense.
+    pub is_malformed: bool,
+}
+
+/// What an error is about.
+#[derive(Clone, Copy)]
+pub struct Inner {
+    /// Where the network header inside begins.
+    pub l3: u32,
+    /// Where the TCP header inside begins.
+    pub l4: u32,
+    /// Whence the error comes.
+    pub outer_src: Address,
+    /// Whither it goes.
+    pub outer_dst: Address,
+}
+
+/// Reads the headers. Fragments but the first have no ports and are foreign.
+#[inline(always)]
+pub fn parse(skb: Skb, link: Link) -> Parsed {
+    match network_header(skb, link) {
+        Some((l3, IPV4)) => parse_v4(skb, l3),
+        Some((l3, IPV6)) => parse_v6(skb, l3),
+        _ => None,
+    }
+    .map_or(Parsed::Foreign, Parsed::Packet)
+}
+
+/// Up to two tags inside the frame are passed over; one that the kernel keeps beside it is not there.
+#[inline(always)]
+fn network_header(skb: Skb, link: Link) -> Option<(u32, u16)> {
+    let header = link.header();
+    let mut protocol = skb.protocol();
+    if protocol == IPV4 || protocol == IPV6 || link == Link::None {
+        // With a tag inside, `protocol` is the tag's, unless a driver took it for the kernel's own.
+        return Some((header, protocol));
+    }
+    if protocol != VLAN && protocol != VLAN_OUTER {
+        return None;
+    }
+    protocol = skb.load(header + 2)?;
+    if protocol != VLAN && protocol != VLAN_OUTER {
+        return Some((header + 4, protocol));
+    }
+    Some((header + 8, skb.load(header + 6)?))
+}
+
+#[inline(always)]
+fn parse_v4(skb: Skb, l3: u32) -> Option<Packet> {
+    let ip: [u32; 5] = skb.load(l3)?;
+    let [first, second, third, src, dst] = ip.map(u32::from_be);
+    let length = (first >> 24 & 0xf) * 4;
+    if first >> 28 != 4 || length < 20 {
+        return None;
+    }
+    // The offset, in units of eight bytes, is in the lower 13 bits; above it MF.
+    if second & 0x1fff != 0 {
+        return None;
+    }
+    let is_fragment = second & 0x2000 != 0;
+    let l4 = l3 + length;
+    let address = |word: u32| Address::from_v4_word(word.to_be());
+    match third >> 16 & 0xff {
+        TCP => {
+            let end = match first & 0xffff {
+                0 => skb.len(),
+                total => l3 + total,
+            };
+            segment(skb, Layers { l3, l4, v6: false, end }, address(src), address(dst), is_fragment)
+        }
+        ICMP if !is_fragment => {
+            let kind: u8 = skb.load(l4)?;
+            // Unreachable, time exceeded, parameter problem: RFC 792.
+            if kind != 3 && kind != 11 && kind != 12 {
+                return None;
+            }
+            let inner: [u32; 5] = skb.load(l4 + 8)?;
+            let [one, two, three, from, to] = inner.map(u32::from_be);
+            let inner_length = (one >> 24 & 0xf) * 4;
+            if one >> 28 != 4 || inner_length < 20 || two & 0x1fff != 0 || three >> 16 & 0xff != TCP {
+                return None;
+            }
+            let inner = Inner {
+                l3: l4 + 8,
+                l4: l4 + 8 + inner_length,
+                outer_src: address(src),
+                outer_dst: address(dst),
+            };
+            error(skb, Layers { l3, l4, v6: false, end: 0 }, inner, address(from), address(to))
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn parse_v6(skb: Skb, l3: u32) -> Option<Packet> {
+    let [first, second]: [u32; 2] = skb.load(l3)?;
+    if u32::from_be(first) >> 28 != 6 {
+        return None;
+    }
+    let [src, dst]: [[u32; 4]; 2] = skb.load(l3 + 8)?;
+    let (src, dst) = (Address::from_v6_words(src), Address::from_v6_words(dst));
+    let second = u32::from_be(second);
+    let mut at = Extension { next: second >> 8 & 0xff, offset: l3 + 40, is_fragment: false };
+    // One by one, and not in a loop: see `choose`.
+    at = at.skip(skb)?;
+    at = at.skip(skb)?;
+    at = at.skip(skb)?;
+    at = at.skip(skb)?;
+    let l4 = at.offset;
+    match at.next {
+        TCP => {
+            let end = match second >> 16 {
+                0 => skb.len(),
+                payload => l3 + 40 + payload,
+            };
+            segment(skb, Layers { l3, l4, v6: true, end }, src, dst, at.is_fragment)
+        }
+        ICMPV6 if !at.is_fragment => {
+            let kind: u8 = skb.load(l4)?;
+            // Unreachable, too big, time exceeded, parameter problem: RFC 4443.
+            if kind == 0 || kind > 4 {
+                return None;
+            }
+            let [one, two]: [u32; 2] = skb.load(l4 + 8)?;
+            if u32::from_be(one) >> 28 != 6 || u32::from_be(two) >> 8 & 0xff != TCP {
+                return None;
+            }
+            let [from, to]: [[u32; 4]; 2] = skb.load(l4 + 16)?;
+            let inner = Inner { l3: l4 + 8, l4: l4 + 48, outer_src: src, outer_dst: dst };
+            let (from, to) = (Address::from_v6_words(from), Address::from_v6_words(to));
+            error(skb, Layers { l3, l4, v6: true, end: 0 }, inner, from, to)
+        }
+        _ => None,
+    }
+}
+
+/// A place in the chain of IPv6's extension headers.
+struct Extension {
+    next: u32,
+    offset: u32,
+    is_fragment: bool,
+}
+
+impl Extension {
+    /// The place after one more of them, or the same where it is none.
+    #[inline(always)]
+    fn skip(self, skb: Skb) -> Option<Self> {
+        match self.next {
+            HOP_BY_HOP | ROUTING | DESTINATION => {
+                let [next, length]: [u8; 2] = skb.load(self.offset)?;
+                let offset = self.offset + (length as u32 + 1) * 8;
+                Some(Self { next: next as u32, offset, ..self })
+            }
+            FRAGMENT => {
+                let word: u32 = skb.load(self.offset)?;
+                let word = u32::from_be(word);
+                // The offset is in the upper 13 bits of the lower half; its last bit says whether more follow.
+                if word & 0xfff8 != 0 {
+                    return None;
+                }
+                let is_fragment = self.is_fragment || word & 1 != 0;
+                Some(Self { next: word >> 24, offset: self.offset + 8, is_fragment })
+            }
+            _ => Some(self),
+        }
+    }
+}
+
+/// Where things are.
+struct Layers {
+    l3: u32,
+    l4: u32,
+    v6: bool,
+    /// Where the payload ends.
+    end: u32,
+}
+
+#[inline(always)]
+fn segment(skb: Skb, at: Layers, src: Address, dst: Address, is_fragment: bool) -> Option<Packet> {
+    let tcp: [u32; 4] = skb.load(at.l4)?;
+    let [ports, sequence, _, third] = tcp.map(u32::from_be);
+    let flags = third >> 16 & 0x3f;
+    let header = (third >> 28) * 4;
+    let payload = at.end.wrapping_sub(at.l4).wrapping_sub(header);
+    let is_malformed = header < 20 || payload > 0xffff_0000;
+    let extra = (flags & SYN) / SYN + (flags & FIN) / FIN;
+    let end = sequence.wrapping_add(payload).wrapping_add(extra);
+    Some(Packet {
+        l3: at.l3,
+        l4: at.l4,
+        v6: at.v6,
+        kind: Kind::Tcp(Segment { end, flags, is_fragment, is_malformed }),
+        src: Endpoint::new(src, port(ports >> 16)),
+        dst: Endpoint::new(dst, port(ports & 0xffff)),
+    })
+}
+
+/// The direction is turned round: what is inside went the other way.
+#[inline(always)]
+fn error(skb: Skb, at: Layers, inner: Inner, from: Address, to: Address) -> Option<Packet> {
+    let ports: u32 = skb.load(inner.l4)?;
+    let ports = u32::from_be(ports);
+    Some(Packet {
+        l3: at.l3,
+        l4: at.l4,
+        v6: at.v6,
+        kind: Kind::Icmp(inner),
+        src: Endpoint::new(to, port(ports & 0xffff)),
+        dst: Endpoint::new(from, port(ports >> 16)),
+    })
+}
+
+/// A port in network order, from one in the machine's.
+#[inline(always)]
+const fn port(number: u32) -> u32 {
+    (number as u16).to_be() as u32
+}

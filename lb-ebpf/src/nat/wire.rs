@@ -1,0 +1,104 @@
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_skb_load_bytes, bpf_skb_store_bytes},
+};
+
+/// A packet in the kernel's hands.
+#[derive(Clone, Copy)]
+pub struct Skb(pub *mut __sk_buff);
+
+/// What comes before the network header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// An Ethernet header.
+    Ethernet,
+    /// Nothing, as in a tunnel.
+    None,
+}
+
+impl Link {
+    /// Where the network header begins, without tags.
+    #[inline(always)]
+    pub const fn header(self) -> u32 {
+        match self {
+            Self::Ethernet => 14,
+            Self::None => 0,
+        }
+    }
+}
+
+impl Skb {
+    /// Bytes at an offset; `None`: the packet is shorter. `Default` stands for "any bit pattern is valid"; it is not called,
+    /// since zeroing is a loop, whose end the verifier does not see without CAP_PERFMON.
+    #[inline(always)]
+    pub fn load<T: Copy + Default>(self, offset: u32) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the kernel checks the offset; the value has the length that is told, and the helper fills it.
+        unsafe {
+            let read =
+                bpf_skb_load_bytes(self.0.cast(), offset, value.as_mut_ptr().cast(), size_of::<T>() as u32);
+            (read == 0).then_some(value.assume_init())
+        }
+    }
+
+    /// Writes bytes at an offset. Fails only where there are none, which a load before has shown.
+    #[inline(always)]
+    pub fn store<T: Copy>(self, offset: u32, value: &T, flags: u64) {
+        // SAFETY: as above.
+        let _ = unsafe {
+            bpf_skb_store_bytes(
+                self.0,
+                offset,
+                core::ptr::from_ref(value).cast(),
+                size_of::<T>() as u32,
+                flags,
+            )
+        };
+    }
+
+    /// The interface that the packet comes in by or leaves by.
+    #[inline(always)]
+    pub fn ifindex(self) -> u32 {
+        // SAFETY: the verifier vouches for the context and its fields.
+        unsafe { (*self.0).ifindex }
+    }
+
+    /// Whether it came in by an interface, rather than from a socket of this network namespace.
+    #[inline(always)]
+    pub fn is_forwarded(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0).ingress_ifindex != 0 }
+    }
+
+    /// Whether the frame is for another machine, and only seen here.
+    #[inline(always)]
+    pub fn is_others(self) -> bool {
+        /// PACKET_OTHERHOST, include/uapi/linux/if_packet.h.
+        const OTHERHOST: u32 = 3;
+        // SAFETY: as above.
+        unsafe { (*self.0).pkt_type == OTHERHOST }
+    }
+
+    /// Whether it stands for several segments.
+    #[inline(always)]
+    pub fn is_segmented(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0).gso_segs > 1 }
+    }
+
+    /// The protocol of the network header, in network order, unless a tag comes before it.
+    #[inline(always)]
+    pub fn protocol(self) -> u16 {
+        // SAFETY: as above.
+        unsafe { (*self.0).protocol as u16 }
+    }
+
+    /// Its length from the link header on.
+    #[inline(always)]
+    pub fn len(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).len }
+    }
+}

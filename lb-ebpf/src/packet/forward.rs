@@ -1,0 +1,231 @@
+//! From a client to the backend: packets for a VIP.
+
+use aya_ebpf::helpers::generated::bpf_redirect_neigh;
+use lb_common::{
+    Endpoint,
+    packet::{
+        ClientKey, DROP_FRAGMENT, DROP_FULL, DROP_MALFORMED, DROP_NO_BACKEND, DROP_NO_WAY, DROP_SCOPE,
+        DROP_UNKNOWN, FLOW_ANSWERED, FLOW_HOST, FLOW_RESET, Flow, NodeKey, Rules, TALLY_BEGUN, TALLY_RESCUED,
+    },
+};
+
+use crate::{
+    choose::{add, choose, other},
+    flows::{self, Beginning, Found, MaybeFound, Stage},
+    maps::{BACKENDS, WAYS},
+    nat::{ACK, Edit, Kind, Packet, SYN, Segment, Skb, rewrite},
+    verdict::{LOOPBACK, NEXT, Place, RECEIVED, count, drop, redirect, refuse},
+};
+
+/// A connection that was not answered is sent to so many others at most.
+const MOST_TRIES: u32 = 3;
+
+/// A packet for the VIP in this slot.
+pub struct Wanted<'a> {
+    pub skb: Skb,
+    pub place: Place,
+    pub packet: &'a Packet,
+    pub slot: u32,
+    pub rules: *const Rules,
+}
+
+/// Sends it to its backend.
+#[inline(always)]
+pub fn forward(wanted: &Wanted) -> i32 {
+    let packet = wanted.packet;
+    let client = ClientKey { client: packet.src, vip: packet.dst };
+    let mut node = NodeKey { backend: packet.dst, port: 0 };
+    let found = flows::by_client(&client, &mut node);
+    let segment = match packet.kind {
+        Kind::Icmp(_) => {
+            return match found.get() {
+                Some(found) => send(wanted, &node, found.flow),
+                None => NEXT,
+            };
+        }
+        Kind::Tcp(segment) => segment,
+    };
+    if segment.is_fragment {
+        return drop(DROP_FRAGMENT);
+    }
+    if segment.is_malformed {
+        return drop(DROP_MALFORMED);
+    }
+    let flow = if segment.flags & (SYN | ACK) == SYN {
+        match greet(wanted, &client, &mut node, found) {
+            Ok(flow) => flow,
+            Err(Refusal::Untouched) => return NEXT,
+            Err(Refusal::Refused(reason)) => {
+                return refuse(wanted.skb, wanted.place, packet, &segment, reason);
+            }
+            Err(Refusal::Dropped(reason)) => return drop(reason),
+        }
+    } else {
+        match go_on(&client, &node, found, &segment) {
+            Some(flow) => flow,
+            None if !takes(wanted.rules) => return NEXT,
+            None => return refuse(wanted.skb, wanted.place, packet, &segment, DROP_UNKNOWN),
+        }
+    };
+    flows::sent(flow, &segment);
+    send(wanted, &node, flow)
+}
+
+/// Why a SYN is not sent on.
+enum Refusal {
+    Untouched,
+    Refused(u32),
+    Dropped(u32),
+}
+
+#[inline(always)]
+fn takes(rules: *const Rules) -> bool {
+    // SAFETY: a pointer that the lookup returned.
+    unsafe { (*rules).takes != 0 }
+}
+
+/// The flow of any packet but a SYN.
+#[inline(always)]
+fn go_on(client: &ClientKey, node: &NodeKey, found: MaybeFound, segment: &Segment) -> Option<*mut Flow> {
+    let Found { flow, stage } = found.get()?;
+    // SAFETY: a pointer that the lookup returned.
+    let answered = unsafe { (*flow).state } & FLOW_ANSWERED != 0;
+    if stage == Stage::Opening && answered && segment.flags & ACK != 0 {
+        return flows::open(client, node, flow);
+    }
+    Some(flow)
+}
+
+/// The flow of a SYN: a new one, or where it has been sent before the one that it has.
+#[inline(always)]
+fn greet(
+    wanted: &Wanted,
+    client: &ClientKey,
+    node: &mut NodeKey,
+    found: MaybeFound,
+) -> Result<*mut Flow, Refusal> {
+    let mut tries = 0;
+    let mut not = u32::MAX;
+    if let Some(found) = found.get() {
+        // SAFETY: a pointer that the lookup returned.
+        let (state, index, tried) =
+            unsafe { ((*found.flow).state, (*found.flow).index, (*found.flow).tries) };
+        if found.stage == Stage::Opening && state & FLOW_ANSWERED == 0 {
+            // SAFETY: as above.
+            if tried >= MOST_TRIES || unsafe { (*wanted.rules).rescues } == 0 {
+                return Ok(found.flow);
+            }
+            (tries, not) = (tried + 1, index);
+        } else if !flows::is_over(state) {
+            return Ok(found.flow);
+        }
+        if not != u32::MAX && other(wanted.slot, not).is_none() {
+            return Ok(found.flow);
+        }
+        flows::forget(client, node, &found);
+    }
+    begin(wanted, client, node, tries, not)
+}
+
+#[inline(always)]
+fn begin(
+    wanted: &Wanted,
+    client: &ClientKey,
+    node: &mut NodeKey,
+    tries: u32,
+    not: u32,
+) -> Result<*mut Flow, Refusal> {
+    let rules = wanted.rules;
+    if !takes(rules) {
+        return Err(Refusal::Untouched);
+    }
+    let is_host = wanted.place == Place::Loopback && !wanted.skb.is_forwarded();
+    // SAFETY: a pointer that the lookup returned.
+    let (forwards, masquerades) = unsafe { ((*rules).forwards, (*rules).masquerades) };
+    if !is_host && (forwards == 0 || wanted.place == Place::Loopback) {
+        return Err(Refusal::Refused(DROP_SCOPE));
+    }
+    let chosen = if not == u32::MAX { choose(wanted.slot) } else { other(wanted.slot, not) };
+    let (index, backend) = chosen.ok_or(Refusal::Refused(DROP_NO_BACKEND))?;
+    let way = WAYS.get_ptr(index).ok_or(Refusal::Refused(DROP_NO_WAY))?;
+    // SAFETY: pointers that lookups returned.
+    let (ifindex, is_local) = unsafe { ((*way).ifindex, (*way).local != 0) };
+    if ifindex == 0 {
+        return Err(Refusal::Refused(DROP_NO_WAY));
+    }
+    // A source that is local to this node would be a martian to it.
+    // SAFETY: as above.
+    let source = match (is_host, is_local) {
+        (true, true) => wanted.packet.dst.address(),
+        (true, false) => unsafe { (*way).source },
+        (false, false) if masquerades != 0 => unsafe { (*way).source },
+        (false, _) => wanted.packet.src.address(),
+    };
+    let what = Beginning {
+        index,
+        source,
+        state: if is_host { FLOW_HOST } else { 0 },
+        tries,
+        ifindex: if is_host { 0 } else { wanted.skb.ifindex() },
+    };
+    // SAFETY: as above.
+    let endpoint = unsafe { (*backend).endpoint };
+    let flow = flows::begin(client, &endpoint, &what, rules, node).ok_or(Refusal::Dropped(DROP_FULL))?;
+    // SAFETY: as above.
+    unsafe { add(&raw mut (*backend).total, 1) };
+    count(TALLY_BEGUN);
+    if tries > 0 {
+        count(TALLY_RESCUED);
+    }
+    Ok(flow)
+}
+
+/// The node's own packets get the source that the backend is to see, and leave; others go on to be routed.
+#[inline(always)]
+fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow) -> i32 {
+    // SAFETY: a pointer that the lookup returned.
+    let (is_host, source, index) = unsafe { ((*flow).state & FLOW_HOST != 0, (*flow).source, (*flow).index) };
+    let address = if is_host { source } else { wanted.packet.src.address() };
+    let edit = Edit { src: Endpoint::new(address, node.port as u32), dst: node.backend };
+    rewrite(wanted.skb, wanted.packet, &edit);
+    if !is_host {
+        return NEXT;
+    }
+    let Some(way) = WAYS.get_ptr(index) else {
+        return drop(DROP_NO_WAY);
+    };
+    // SAFETY: as above.
+    let (ifindex, is_local) = unsafe { ((*way).ifindex, (*way).local != 0) };
+    if is_local {
+        return redirect(LOOPBACK, RECEIVED);
+    }
+    if ifindex == 0 {
+        return drop(DROP_NO_WAY);
+    }
+    // SAFETY: takes integers, and a null pointer where it is to look up the neighbour itself.
+    (unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) }) as i32
+}
+
+/// Whether a refusal by a backend may be kept from the client: the SYN that it sends again goes to another.
+#[inline(always)]
+pub fn is_rescued(found: &Found, slot: u32, rules: *const Rules) -> bool {
+    // SAFETY: pointers that lookups returned.
+    unsafe {
+        let flow = found.flow;
+        let rescued = found.stage == Stage::Opening
+            && (*flow).state & FLOW_ANSWERED == 0
+            && (*flow).tries < MOST_TRIES
+            && (*rules).rescues != 0
+            && other(slot, (*flow).index).is_some();
+        if rescued {
+            (*flow).state |= FLOW_RESET;
+        }
+        if let Some(backend) = BACKENDS.get_ptr_mut((*flow).index)
+            && found.stage == Stage::Opening
+            && (*flow).state & FLOW_ANSWERED == 0
+        {
+            add(&raw mut (*backend).refused, 1);
+        }
+        rescued
+    }
+}

@@ -1,0 +1,65 @@
+//! What comes in by an interface: for a VIP, or from a backend.
+
+use aya_ebpf::helpers::generated::bpf_skb_change_head;
+use lb_common::packet::NodeKey;
+
+use crate::{
+    flows::{self, is_ours},
+    forward::{Wanted, forward},
+    maps::{RULES, VIPS},
+    nat::{Link, Packet, Parsed, Skb, parse},
+    reverse::{is_host, reverse, unmask},
+    verdict::{DROP, LOOPBACK, NEXT, Place, RECEIVED, redirect},
+};
+
+/// Decides over a packet that came in.
+#[inline(always)]
+pub fn ingress(skb: Skb, link: Link) -> i32 {
+    if skb.is_others() {
+        return NEXT;
+    }
+    let Parsed::Packet(packet) = parse(skb, link) else {
+        return NEXT;
+    };
+    let Some(rules) = RULES.get_ptr(0) else {
+        return NEXT;
+    };
+    if is_ours(packet.dst.port(), rules) {
+        let key = NodeKey { backend: packet.src, port: packet.dst.port_word() as u64 };
+        if let Some(found) = flows::by_node(&key) {
+            // SAFETY: a pointer that the lookup returned.
+            let source = unsafe { (*found.flow).source };
+            if source.is(&packet.dst.address()) {
+                if !is_host(found.flow) {
+                    unmask(skb, &packet, found.flow);
+                    return NEXT;
+                }
+                return match reverse(skb, &packet, &found, rules) {
+                    Ok(()) => receive(skb, link, &packet),
+                    Err(verdict) => verdict,
+                };
+            }
+        }
+    }
+    // SAFETY: an element's value is written once, before it is inserted.
+    match unsafe { VIPS.get(packet.dst) } {
+        Some(&slot) => forward(&Wanted { skb, place: Place::Ingress(link), packet: &packet, slot, rules }),
+        None => NEXT,
+    }
+}
+
+/// Lets the loopback interface receive it: the route to the VIP leads there, so a strict rp_filter has no objection.
+#[inline(always)]
+fn receive(skb: Skb, link: Link, packet: &Packet) -> i32 {
+    if link == Link::None {
+        // SAFETY: the context is valid; fourteen bytes for an Ethernet header, which the interface expects.
+        if unsafe { bpf_skb_change_head(skb.0, Link::Ethernet.header(), 0) } != 0 {
+            return DROP;
+        }
+        let protocol: u16 = if packet.v6 { 0x86dd } else { 0x0800 };
+        skb.store(12, &protocol.to_be(), 0);
+    }
+    // Its address is all zeros; what is for another would not be received.
+    skb.store(0, &[0_u16; 6], 0);
+    redirect(LOOPBACK, RECEIVED)
+}

@@ -1,0 +1,17 @@
+//! The packet dataplane: destination NAT with a table of connections, on TC.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+#[path = "../choose.rs"]
+mod choose;
+mod egress;
+mod flows;
+mod forward;
+mod ingress;
+mod maps;
+#[path = "../nat/mod.rs"]
+mod nat;
+mod programs;
+mod reverse;
+mod verdict;

@@ -1,0 +1,44 @@
+//! The entry points.
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+
+use crate::{
+    egress::egress,
+    ingress::ingress,
+    nat::{Link, Skb},
+};
+
+/// On the way in by an interface with an Ethernet header.
+#[classifier]
+pub fn lbctl_in(ctx: TcContext) -> i32 {
+    ingress(Skb(ctx.skb.skb), Link::Ethernet)
+}
+
+/// On the way out by an interface with an Ethernet header.
+#[classifier]
+pub fn lbctl_out(ctx: TcContext) -> i32 {
+    egress(Skb(ctx.skb.skb), Link::Ethernet)
+}
+
+/// On the way in by an interface without one.
+#[classifier]
+pub fn lbctl_in_l3(ctx: TcContext) -> i32 {
+    ingress(Skb(ctx.skb.skb), Link::None)
+}
+
+/// On the way out by an interface without one.
+#[classifier]
+pub fn lbctl_out_l3(ctx: TcContext) -> i32 {
+    egress(Skb(ctx.skb.skb), Link::None)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// The helpers in use are for programs under the GPL or a compatible licence only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
