@@ -12,6 +12,7 @@ mod open;
 mod plan;
 mod plane;
 pub mod socket;
+pub mod tc;
 
 use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, ops::AddAssign, time::Duration};
 

@@ -10,16 +10,13 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
 };
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
-use rustix::io::Errno;
 use tokio::{
     sync::mpsc::Sender,
     time::{sleep, timeout},
 };
 
-/// The kernel answers at once; silence means that something is broken.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// More than the 32 KiB that the kernel sends in one go (NLMSG_GOODSIZE).
-const BUFFER: usize = 64 * 1024;
+use super::netlink::{BUFFER, DEADLINE, Events};
+
 /// The most addresses that are kept, a bound on memory (about 2 MiB): kube-proxy in IPVS mode gives a node one for each
 /// cluster IP, and Kubernetes is tested with up to 10,000 services.
 const MAX_ADDRESSES: usize = 65_536;
@@ -28,8 +25,6 @@ const MAX_ADDRESSES: usize = 65_536;
 const ATTEMPTS: usize = 5;
 /// How long changes are gathered: bringing up an interface or a failover changes several addresses at once.
 const GATHER: Duration = Duration::from_millis(100);
-/// Notifications that are taken off the socket before the next dump. Should more be waiting, they cause one more.
-const DRAIN: usize = 4096;
 /// RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR, include/uapi/linux/rtnetlink.h.
 const GROUPS: [u32; 2] = [5, 9];
 
@@ -80,7 +75,7 @@ pub async fn own() -> Result<BTreeSet<IpAddr>, AddressError> {
 /// # Errors
 /// When the kernel refuses, or the receiver is gone.
 pub async fn watch(tx: Sender<BTreeSet<IpAddr>>) -> Result<Infallible, AddressError> {
-    let events = subscribe().map_err(AddressError::Watch)?;
+    let events = Events::subscribe(&GROUPS).map_err(AddressError::Watch)?;
     let mut told = None;
     loop {
         let permit = tx.reserve().await.map_err(|_| AddressError::Closed)?;
@@ -90,50 +85,12 @@ pub async fn watch(tx: Sender<BTreeSet<IpAddr>>) -> Result<Infallible, AddressEr
             told = Some(addresses);
         }
         tokio::select! {
-            changed = changed(&events) => changed.map_err(AddressError::Watch)?,
+            changed = events.changed() => changed.map_err(AddressError::Watch)?,
             () = tx.closed() => return Err(AddressError::Closed),
         }
         sleep(GATHER).await;
-        drain(&events).map_err(AddressError::Watch)?;
+        events.drain().map_err(AddressError::Watch)?;
     }
-}
-
-fn subscribe() -> io::Result<TokioSocket> {
-    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
-    events.socket_mut().bind_auto()?;
-    for group in GROUPS {
-        events.socket_ref().add_membership(group)?;
-    }
-    Ok(events)
-}
-
-/// What a notification says does not matter, only that there is one.
-async fn changed(events: &TokioSocket) -> io::Result<()> {
-    match events.recv(&mut Vec::with_capacity(BUFFER)).await {
-        Ok(()) => Ok(()),
-        Err(e) if is_overrun(&e) => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
-/// Takes off what has come until now: the dump that follows is newer.
-fn drain(events: &TokioSocket) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(BUFFER);
-    for _ in 0..DRAIN {
-        buffer.clear();
-        match events.socket_ref().recv(&mut buffer, 0) {
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-            Err(e) if is_overrun(&e) || e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// More has changed than the socket's buffer holds.
-fn is_overrun(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error())
 }
 
 /// One dump, and whether addresses changed under it.

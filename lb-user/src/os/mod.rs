@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod alarm;
+pub mod bpf;
 pub mod bpffs;
 pub mod capability;
 pub mod cgroup;
@@ -10,6 +11,7 @@ pub mod hosts;
 pub mod lock;
 pub mod module;
 pub mod mountinfo;
+pub mod netlink;
 pub mod netns;
 pub mod node;
 pub mod process;

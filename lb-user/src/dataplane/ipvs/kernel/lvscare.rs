@@ -13,10 +13,8 @@ use netlink_packet_route::{
 };
 use rustix::io::Errno;
 
-use super::{
-    legacy_iptables, nft,
-    rtnl::{Rtnl, is},
-};
+use super::{legacy_iptables, nft};
+use crate::os::netlink::{is, rtnl::Rtnl};
 
 /// lvscare's default for `--iface`.
 const LINK: &str = "lvscare";

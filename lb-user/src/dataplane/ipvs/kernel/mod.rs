@@ -6,5 +6,4 @@ mod legacy_iptables;
 pub mod lvscare;
 pub mod nft;
 pub mod route;
-mod rtnl;
 pub mod sysctl;

@@ -14,8 +14,11 @@ use aya::programs::{
     CgroupAttachMode, CgroupSockAddr, CgroupSockAddrAttachType, ProgramError, SockOps, links::FdLink,
 };
 
-use super::{load::Pins, sys};
-use crate::dataplane::{DataplaneError, socket::hook::Hook};
+use super::load::Pins;
+use crate::{
+    dataplane::{DataplaneError, socket::hook::Hook},
+    os::bpf,
+};
 
 /// The pinned links, and the cgroup on which they should hang.
 pub struct Links {
@@ -40,7 +43,7 @@ impl Links {
     }
 
     fn open(&self, hook: Hook) -> Option<OwnedFd> {
-        sys::object_get(&self.pins.link(hook)).ok()
+        bpf::object_get(&self.pins.link(hook)).ok()
     }
 
     /// Gives every link that hangs where it should the program that is pinned now, without a gap.
@@ -48,9 +51,9 @@ impl Links {
         for hook in self.effective()? {
             if let Some(link) = self.open(hook) {
                 let path = self.pins.program(hook);
-                let program = sys::object_get(&path)
+                let program = bpf::object_get(&path)
                     .map_err(DataplaneError::failed("open", path.display().to_string()))?;
-                sys::link_update(link.as_fd(), program.as_fd())
+                bpf::link_update(link.as_fd(), program.as_fd())
                     .map_err(DataplaneError::failed("upgrade", format!("link {hook}")))?;
             }
         }
@@ -74,7 +77,7 @@ impl Links {
         fs::rename(&fresh, &path).map_err(DataplaneError::failed("rename", object))?;
         // Elsewhere on the tree it would go on balancing for others; dead it refuses, which is as good.
         if let Some(old) = predecessor
-            && let Err(error) = sys::link_detach(old.as_fd())
+            && let Err(error) = bpf::link_detach(old.as_fd())
         {
             tracing::debug!(%hook, %error, "the link's predecessor was detached already");
         }
@@ -83,7 +86,7 @@ impl Links {
 }
 
 fn hangs_on(link: &OwnedFd, cgroup: u64) -> bool {
-    matches!(sys::link_cgroup(link.as_fd()), Ok(Some(id)) if id == cgroup)
+    matches!(bpf::link_cgroup(link.as_fd()), Ok(Some(id)) if id == cgroup)
 }
 
 /// Links are multi by nature: programs of others on the same hook stay. The mode says so by being left out.
@@ -118,8 +121,8 @@ pub(super) fn detach_all(directory: &Path) -> Result<(), DataplaneError> {
     let mut pins: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     pins.sort_by_key(|path| !path.to_string_lossy().contains("connect"));
     for pin in pins {
-        if let Ok(link) = sys::object_get(&pin)
-            && let Err(error) = sys::link_detach(link.as_fd())
+        if let Ok(link) = bpf::object_get(&pin)
+            && let Err(error) = bpf::link_detach(link.as_fd())
         {
             tracing::debug!(pin = %pin.display(), %error, "the link was detached already");
         }

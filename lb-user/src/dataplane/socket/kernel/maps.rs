@@ -11,9 +11,11 @@ use lb_common::{
 use super::{
     load::{Pins, SHAPES, open_map},
     memory::Shared,
-    sys::GracePeriod,
 };
-use crate::dataplane::{DataplaneError, socket::tables::Maps};
+use crate::{
+    dataplane::{DataplaneError, socket::tables::Maps},
+    os::bpf::GracePeriod,
+};
 
 /// The maps in the kernel, opened and mapped.
 pub struct KernelMaps {

@@ -8,7 +8,6 @@ mod proof;
 mod query;
 mod remove;
 mod signals;
-mod sys;
 
 pub use links::Links;
 pub use load::{BpfLog, Loaded, Pins, load, try_programs};

@@ -10,8 +10,10 @@ use std::{
 use aya::programs::{ProgramInfo, loaded_programs};
 use lb_core::doctor::{AttachedProgram, HookFacts};
 
-use super::sys::{self, Extent, Query};
-use crate::dataplane::{DataplaneError, socket::hook::Hook};
+use crate::{
+    dataplane::{DataplaneError, socket::hook::Hook},
+    os::bpf::{self, Extent, Query},
+};
 
 /// BPF_F_ALLOW_MULTI, include/uapi/linux/bpf.h. Every link has it.
 const ALLOW_MULTI: u32 = 1 << 1;
@@ -39,7 +41,7 @@ pub fn attached(bpffs: &Path, cgroup: &Path) -> Result<HookFacts, DataplaneError
     let mut foreign: Vec<(Hook, u32)> = Vec::new();
     for hook in Hook::ALL {
         let ask = |extent| {
-            sys::prog_query(directory.as_fd(), attach_type(hook), extent).map_err(DataplaneError::denied(
+            bpf::prog_query(directory.as_fd(), attach_type(hook), extent).map_err(DataplaneError::denied(
                 "ask for the programs on",
                 object(),
                 "CAP_NET_ADMIN",

@@ -5,8 +5,7 @@ use std::{collections::BTreeSet, io, net::SocketAddr};
 use lb_core::model::Scope;
 
 use super::{
-    attribute::{self, Attributes},
-    kind,
+    Attributes, attribute, kind,
     plan::{Chain, Family, Set, TABLE, chains, rule},
     reply::Object,
     rule_userdata,

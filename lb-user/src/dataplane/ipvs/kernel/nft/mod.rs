@@ -5,7 +5,6 @@
 //! which cannot be marked, from others'. The set `refused` holds those that nobody serves. A family without a VIP has no table. A kernel that lacks nf_tables, and cannot
 //! load it, shows as [`io::ErrorKind::Unsupported`].
 
-mod attribute;
 mod look;
 mod plan;
 mod reply;
@@ -18,13 +17,15 @@ use netlink_packet_core::NLM_F_CREATE;
 use rustix::io::Errno;
 
 use self::{
-    attribute::Attributes,
     look::{Content, Found},
     plan::{Chain, Family, Set, TABLE},
     reply::Refusal,
     transport::{Message, Nfnl},
 };
-use super::rtnl::is;
+use crate::os::netlink::{
+    attribute::{self, Attributes},
+    is,
+};
 
 /// enum nf_tables_msg_types, include/uapi/linux/netfilter/nf_tables.h.
 mod kind {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_core::model::Scope;
 
-use super::attribute::{self, Attributes};
+use super::{Attributes, attribute};
 
 /// The table's name; no other has it, for the name is how it is known as ours.
 pub(super) const TABLE: &str = "lbctl";

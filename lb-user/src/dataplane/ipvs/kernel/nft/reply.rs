@@ -96,10 +96,8 @@ fn words(flags: u16, payload: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{super::rtnl::is, attribute::Attributes},
-        *,
-    };
+    use super::{super::Attributes, *};
+    use crate::os::netlink::is;
 
     fn refused(flags: u16, rest: &[u8]) -> Vec<u8> {
         let payload = [&(-2_i32).to_ne_bytes()[..], &[0; HEADER], rest].concat();

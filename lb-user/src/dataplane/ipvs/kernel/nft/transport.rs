@@ -13,10 +13,10 @@ use rustix::{
 };
 
 use super::{
-    super::rtnl::{as_timeout, is, no_answer},
-    attribute::Attributes,
+    Attributes,
     reply::{FAMILY_HEADER, HEADER, Object, Refusal, Reply, replies},
 };
+use crate::os::netlink::{as_timeout, is, no_answer};
 
 /// NFNL_SUBSYS_NFTABLES.
 const SUBSYSTEM: u16 = 10;

@@ -1,38 +1,33 @@
 //! One question to NETLINK_ROUTE, rtnetlink(7), and its answer.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Instant};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NetlinkMessage, ParseableParametrized as _,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rustix::{
-    io::Errno,
-    net::sockopt::{Timeout, set_socket_timeout},
-};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-/// The kernel answers at once; silence means that something is broken.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// More than the 32 KiB that the kernel sends in one go (NLMSG_GOODSIZE).
-const BUFFER: usize = 64 * 1024;
+use super::{BUFFER, DEADLINE, as_timeout, no_answer};
+
 /// The most messages of an answer that are kept, a bound on memory: what is asked for here is filtered by the kernel.
 const MAX_MESSAGES: usize = 65_536;
+/// What is below are control messages, include/uapi/linux/netlink.h.
+const NLMSG_MIN_TYPE: u16 = 0x10;
 /// How often a dump starts over because something changed under it. The last one is taken as it is.
 const ATTEMPTS: usize = 5;
 
 /// An open NETLINK_ROUTE socket.
-pub(super) struct Rtnl {
+pub(crate) struct Rtnl {
     socket: Socket,
     sequence: u32,
 }
 
 impl Rtnl {
     /// Opens the socket. The kernel checks requests strictly, and so honours the filters in them (Linux 4.20).
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -43,25 +38,57 @@ impl Rtnl {
 
     /// Asks for a change, or for one thing, and waits until it is acknowledged. `flags` beside NLM_F_REQUEST and
     /// NLM_F_ACK.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
     ) -> io::Result<Option<RouteNetlinkMessage>> {
+        self.ask_flagged(message, flags, typed)
+    }
+
+    /// Asks for one thing, and reads the answer's payload by oneself, as [`Self::dump_with`].
+    pub(crate) fn ask_with<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        read: impl Fn(u16, &[u8]) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        self.ask_flagged(message, 0, read)
+    }
+
+    fn ask_flagged<T>(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        read: impl Fn(u16, &[u8]) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
         let mut answer = None;
-        self.exchange(message, flags | NLM_F_ACK, |message| answer = Some(message))?;
+        self.exchange(message, flags | NLM_F_ACK, |kind, payload| {
+            answer = Some(read(kind, payload)?);
+            Ok(())
+        })?;
         Ok(answer)
     }
 
     /// Asks for everything that fits `message`.
-    pub(super) fn dump(&mut self, message: &RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn dump(&mut self, message: &RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.dump_with(message, typed)
+    }
+
+    /// Asks for everything that fits `message`, and reads each answer's payload by oneself: what others have set up may
+    /// have attributes that no library knows.
+    pub(crate) fn dump_with<T>(
+        &mut self,
+        message: &RouteNetlinkMessage,
+        read: impl Fn(u16, &[u8]) -> io::Result<T>,
+    ) -> io::Result<Vec<T>> {
         let mut attempt = 1;
         loop {
             let mut answers = Vec::new();
-            let whole = self.exchange(message.clone(), NLM_F_DUMP, |message| {
+            let whole = self.exchange(message.clone(), NLM_F_DUMP, |kind, payload| {
                 if answers.len() < MAX_MESSAGES {
-                    answers.push(message);
+                    answers.push(read(kind, payload)?);
                 }
+                Ok(())
             })?;
             if whole || attempt == ATTEMPTS {
                 return Ok(answers);
@@ -75,7 +102,7 @@ impl Rtnl {
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
-        mut each: impl FnMut(RouteNetlinkMessage),
+        mut each: impl FnMut(u16, &[u8]) -> io::Result<()>,
     ) -> io::Result<bool> {
         self.send(message, flags)?;
         let (started, mut whole) = (Instant::now(), true);
@@ -85,25 +112,15 @@ impl Rtnl {
             self.socket.recv(&mut buffer, 0).map_err(as_timeout)?;
             let mut rest = buffer.as_slice();
             while !rest.is_empty() {
-                let length = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?.length() as usize;
-                let message =
-                    NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-                if message.header.sequence_number != self.sequence {
+                let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+                rest = rest.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
+                if message.sequence_number() != self.sequence {
                     continue;
                 }
-                whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
-                match message.payload {
-                    NetlinkPayload::InnerMessage(message) => each(message),
-                    NetlinkPayload::Done(done) if done.code < 0 => {
-                        return Err(io::Error::from_raw_os_error(done.code.saturating_abs()));
-                    }
-                    NetlinkPayload::Done(_) => return Ok(whole),
-                    NetlinkPayload::Error(error) => {
-                        return error.code.map_or(Ok(whole), |code| {
-                            Err(io::Error::from_raw_os_error(code.get().saturating_abs()))
-                        });
-                    }
+                whole &= message.flags() & NLM_F_DUMP_INTR == 0;
+                match message.message_type() {
+                    NLMSG_DONE | NLMSG_ERROR => return code(message.payload()).map(|()| whole),
+                    kind if kind >= NLMSG_MIN_TYPE => each(kind, message.payload())?,
                     _ => {}
                 }
             }
@@ -126,19 +143,14 @@ impl Rtnl {
     }
 }
 
-/// A receive time-out, SO_RCVTIMEO, shows as EAGAIN.
-pub(super) fn as_timeout(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { no_answer() } else { error }
+fn typed(kind: u16, payload: &[u8]) -> io::Result<RouteNetlinkMessage> {
+    RouteNetlinkMessage::parse_with_param(payload, kind).map_err(io::Error::other)
 }
 
-pub(super) fn no_answer() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("the kernel did not answer within {} s", DEADLINE.as_secs()),
-    )
-}
-
-/// Whether the error is this one.
-pub(super) fn is(error: &io::Error, errno: Errno) -> bool {
-    error.raw_os_error() == Some(errno.raw_os_error())
+/// What an answer ends with: 0, or a negative errno. A dump's end may go without.
+fn code(payload: &[u8]) -> io::Result<()> {
+    match payload.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)) {
+        Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_abs())),
+        Some(_) | None => Ok(()),
+    }
 }

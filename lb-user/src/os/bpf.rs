@@ -47,7 +47,7 @@ fn owned(fd: i64) -> OwnedFd {
 }
 
 /// Opens a pinned object.
-pub(super) fn object_get(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn object_get(path: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         pathname: u64,
@@ -60,7 +60,7 @@ pub(super) fn object_get(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Gives a link another program, without a gap.
-pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Attributes {
         link_fd: u32,
@@ -78,7 +78,7 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 }
 
 /// Takes a link's program off its hook, whoever else holds the link.
-pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Attributes {
         link_fd: u32,
@@ -88,7 +88,7 @@ pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The id of the cgroup on which a link hangs, which is the inode number of the cgroup's directory; `None` when the
 /// cgroup is gone, or it is not a cgroup link.
-pub(super) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+pub(crate) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     #[repr(C)]
     #[derive(Default)]
     struct LinkInfo {
@@ -117,16 +117,16 @@ pub(super) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<Option<u64>> {
 }
 
 /// Programs on one hook of a cgroup.
-pub(super) struct Query {
+pub(crate) struct Query {
     /// Their ids, in the order in which they run; the first [`MOST_PROGRAMS`].
-    pub(super) ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
     /// BPF_F_ALLOW_*, as the first of them was attached. Only for [`Extent::Own`].
-    pub(super) flags: u32,
+    pub(crate) flags: u32,
 }
 
 /// Which programs are asked for.
 #[derive(Clone, Copy)]
-pub(super) enum Extent {
+pub(crate) enum Extent {
     /// Those attached to this cgroup.
     Own = 0,
     /// Those that run for its processes: BPF_F_QUERY_EFFECTIVE, include/uapi/linux/bpf.h.
@@ -137,7 +137,7 @@ pub(super) enum Extent {
 const MOST_PROGRAMS: usize = 256;
 
 /// Asks which programs hang on a hook of a cgroup (Linux 4.15, CAP_NET_ADMIN).
-pub(super) fn prog_query(cgroup: BorrowedFd<'_>, attach_type: u32, extent: Extent) -> io::Result<Query> {
+pub(crate) fn prog_query(cgroup: BorrowedFd<'_>, attach_type: u32, extent: Extent) -> io::Result<Query> {
     #[repr(C)]
     struct Attributes {
         target_fd: u32,
@@ -169,19 +169,19 @@ pub(super) fn prog_query(cgroup: BorrowedFd<'_>, attach_type: u32, extent: Exten
 
 /// A map of maps that no program reads. An update of one makes the kernel wait until every program that was running
 /// has ended (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c).
-pub(super) struct GracePeriod {
+pub(crate) struct GracePeriod {
     outer: OwnedFd,
     inner: OwnedFd,
 }
 
 impl GracePeriod {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let inner = map_create(BPF_MAP_TYPE_ARRAY, 0)?;
         let outer = map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, inner.as_raw_fd() as u32)?;
         Ok(Self { outer, inner })
     }
 
-    pub(super) fn wait(&self) -> io::Result<()> {
+    pub(crate) fn wait(&self) -> io::Result<()> {
         #[repr(C)]
         struct Attributes {
             map_fd: u32,

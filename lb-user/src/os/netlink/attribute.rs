@@ -8,11 +8,11 @@ const HEADER: usize = 4;
 
 /// A list of attributes, as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes(Vec<u8>);
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
     /// Adds an attribute. The payload must be shorter than 64 KiB.
-    pub(super) fn bytes(mut self, kind: u16, payload: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, kind: u16, payload: &[u8]) -> Self {
         self.0.extend_from_slice(&((HEADER + payload.len()) as u16).to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
         self.0.extend_from_slice(payload);
@@ -21,30 +21,30 @@ impl Attributes {
     }
 
     /// Adds a number; nf_tables wants all of them in network byte order.
-    pub(super) fn number(self, kind: u16, value: u32) -> Self {
+    pub(crate) fn number(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_be_bytes())
     }
 
     /// Adds a string.
-    pub(super) fn text(self, kind: u16, text: &str) -> Self {
+    pub(crate) fn text(self, kind: u16, text: &str) -> Self {
         let mut terminated = text.as_bytes().to_vec();
         terminated.push(0);
         self.bytes(kind, &terminated)
     }
 
     /// Adds attributes within an attribute.
-    pub(super) fn nested(self, kind: u16, inner: &Self) -> Self {
+    pub(crate) fn nested(self, kind: u16, inner: &Self) -> Self {
         self.bytes(kind | NESTED, &inner.0)
     }
 
     /// What goes into a message.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 /// The attributes in a message of the kernel's, up to the first that is cut off.
-pub(super) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let [l0, l1, k0, k1, ..] = *bytes else { return None };
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
@@ -55,18 +55,22 @@ pub(super) fn read(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The payload of the first attribute of a kind.
-pub(super) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(crate) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     read(bytes).find_map(|(found, payload)| (found == kind).then_some(payload))
 }
 
 /// A number in network byte order.
-pub(super) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
+pub(crate) fn number(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// A string, with or without a NUL at its end.
-pub(super) fn text(bytes: &[u8], kind: u16) -> Option<&str> {
-    let payload = find(bytes, kind)?;
+pub(crate) fn text(bytes: &[u8], kind: u16) -> Option<&str> {
+    find(bytes, kind).and_then(as_text)
+}
+
+/// A payload as a string.
+pub(crate) fn as_text(payload: &[u8]) -> Option<&str> {
     std::str::from_utf8(payload.strip_suffix(&[0]).unwrap_or(payload)).ok()
 }
 
