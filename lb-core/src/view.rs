@@ -25,8 +25,11 @@ pub struct ServiceView {
     pub vip: SocketAddr,
     /// The name in the hosts file.
     pub hostname: Option<Hostname>,
-    /// Which dataplane maps it.
+    /// Which dataplane maps it; the first of `dataplanes`.
     pub dataplane: DataplaneKind,
+    /// All that map it. Empty: it was told by an lbctl that knew of one only.
+    #[serde(default)]
+    pub dataplanes: Vec<DataplaneKind>,
     /// How a backend is chosen.
     pub policy: Policy,
     /// Every backend, in the order of the config file, then those added at run time.
@@ -123,8 +126,11 @@ pub struct AgentView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataplaneView {
-    /// Which one.
+    /// Which one; the first of `kinds`.
     pub kind: DataplaneKind,
+    /// All that are in use. Empty: it was told by an lbctl that knew of one only.
+    #[serde(default)]
+    pub kinds: Vec<DataplaneKind>,
     /// Why this one.
     pub why: String,
     /// Whose connections it balances.
@@ -136,6 +142,16 @@ pub struct DataplaneView {
     /// Facts that differ between dataplanes, as label and value: the cgroup, the pins, whether the kernel can end
     /// sockets.
     pub facts: Vec<(String, String)>,
+}
+
+impl DataplaneView {
+    /// For people: `socket`, or `socket and packet`.
+    pub fn names(&self) -> String {
+        if self.kinds.is_empty() {
+            return self.kind.to_string();
+        }
+        self.kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" and ")
+    }
 }
 
 /// The hosts file.

@@ -22,7 +22,10 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
     hosts::Entry,
-    model::{DataplaneKind, Hostname, OnAllDown, OnDown, Policy, Prefer, Scope, ServiceName},
+    model::{
+        DataplaneKind, Dataplanes, Hostname, InterfacePattern, OnAllDown, OnDown, Policy, Prefer, Scope,
+        ServiceName,
+    },
     probe::HealthCheck,
 };
 
@@ -36,8 +39,13 @@ pub use problem::{Problem, YamlFeature};
 /// The whole configuration of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The dataplane to use; `None`: the first that the host supports.
-    pub dataplane: Option<DataplaneKind>,
+    /// What to use; `None`: the first dataplane that the host supports.
+    pub dataplane: Option<Dataplanes>,
+    /// Whether a connection that the socket dataplane made is sent to another backend when the first does not answer, where the
+    /// kernel can do it.
+    pub rescue: bool,
+    /// The packet dataplane.
+    pub packet: PacketConfig,
     /// Whose connections are balanced.
     pub scope: Scope,
     /// The cgroup whose processes are served; `None`: the root of the cgroup-v2 hierarchy.
@@ -54,6 +62,36 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// The services, in the order of the file.
     pub services: Vec<ServiceConfig>,
+}
+
+/// The packet dataplane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketConfig {
+    /// Whose traffic to a VIP is taken. Those towards the backends and the loopback interface are followed in any case.
+    pub interfaces: Interfaces,
+    /// How many connections the table holds that both sides have agreed to.
+    pub connections: u32,
+    /// Whether the backends see the node's address instead of the client's.
+    pub masquerade: bool,
+}
+
+/// A choice of network interfaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interfaces {
+    /// Every one.
+    All,
+    /// Those that a pattern matches. Never empty, none twice.
+    Named(Vec<InterfacePattern>),
+}
+
+impl Interfaces {
+    /// Whether an interface of this name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(patterns) => patterns.iter().any(|pattern| pattern.matches(name)),
+        }
+    }
 }
 
 /// The hosts file.
@@ -119,6 +157,11 @@ pub struct BackendConfig {
 }
 
 impl Config {
+    /// Whether a dataplane is named: by `auto`, none is.
+    pub fn names(&self, kind: DataplaneKind) -> bool {
+        self.dataplane.is_some_and(|named| named.has(kind))
+    }
+
     /// What the hosts file should say: one entry for each service that has a host name.
     pub fn hosts_entries(&self) -> Vec<Entry> {
         let entry = |s: &ServiceConfig| {

@@ -2,7 +2,7 @@ use super::{
     error::ConfigError,
     path::FieldPath,
     problem::Problem,
-    raw::{Number, RawBackend, RawConfig, RawHealth, RawService},
+    raw::{Number, OneOrMany, RawBackend, RawConfig, RawHealth, RawService},
     sources::Sources,
 };
 
@@ -15,7 +15,9 @@ pub const DEFAULT_SERVICE: &str = "apiserver";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is the one of the same name in the file")]
 pub struct Overrides {
+    /// Several are separated by commas.
     pub dataplane: Option<String>,
+    pub rescue: Option<String>,
     pub scope: Option<String>,
     pub cgroup: Option<String>,
     pub bpffs: Option<String>,
@@ -59,6 +61,7 @@ impl Overrides {
         let listed = |numbers: &[u16]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let texts = [
             ("dataplane", &self.dataplane),
+            ("rescue", &self.rescue),
             ("scope", &self.scope),
             ("cgroup", &self.cgroup),
             ("bpffs", &self.bpffs),
@@ -137,7 +140,9 @@ impl Setter<'_> {
 
 fn apply_globals(o: &Overrides, raw: &mut RawConfig, sources: &mut Sources) {
     let mut root = Setter { base: FieldPath::root(), sources };
-    root.set(&mut raw.dataplane, &o.dataplane, "dataplane", "--dataplane");
+    let dataplane = o.dataplane.as_deref().map(one_or_many);
+    root.set(&mut raw.dataplane, &dataplane, "dataplane", "--dataplane");
+    root.set(&mut raw.rescue, &o.rescue, "rescue", "--rescue");
     root.set(&mut raw.scope, &o.scope, "scope", "--scope");
     root.set(&mut raw.cgroup, &o.cgroup, "cgroup", "--cgroup");
     root.set(&mut raw.bpffs, &o.bpffs, "bpffs", "--bpffs");
@@ -151,6 +156,14 @@ fn apply_globals(o: &Overrides, raw: &mut RawConfig, sources: &mut Sources) {
     let mut metrics = Setter { base: FieldPath::root().key("metrics"), sources };
     let listen = &mut raw.metrics.get_or_insert_default().listen;
     metrics.set(listen, &o.metrics_listen, "listen", "--metrics-listen");
+}
+
+/// `socket`, or `socket,packet`.
+fn one_or_many(text: &str) -> OneOrMany {
+    if !text.contains(',') {
+        return OneOrMany::One(text.to_owned());
+    }
+    OneOrMany::Many(text.split(',').map(|word| word.trim().to_owned()).collect())
 }
 
 fn apply_service(o: &Overrides, raw: &mut RawService, service: &mut Setter<'_>) {

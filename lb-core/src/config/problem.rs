@@ -7,7 +7,7 @@ use super::{
     load::MAX_FILE_BYTES,
     position::{MAX_DEPTH, MAX_KEY, MAX_VALUES},
 };
-use crate::model::NameError;
+use crate::model::{DataplaneKind, NameError, PatternError};
 
 /// What can be wrong with a configuration. `Display` says what is; [`Problem::hint`] says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,21 @@ pub enum Problem {
     /// An empty list.
     #[error("no status code")]
     NoStatusCodes,
+    /// An empty list.
+    #[error("no dataplane")]
+    NoDataplane,
+    /// An empty list.
+    #[error("no interface")]
+    NoInterfaces,
+    /// A word where a list of names should be.
+    #[error("{text:?} is neither auto nor a list")]
+    NotAList { text: String },
+    /// Two dataplanes of which each does the whole work.
+    #[error("{dataplane} and {other} cannot work on one node: both would take the same {}", claimed(*dataplane, *other))]
+    NotTogether { dataplane: DataplaneKind, other: DataplaneKind },
+    /// A bad name of an interface.
+    #[error(transparent)]
+    Interface(#[from] PatternError),
     /// More elements than there is room for.
     #[error("{count} {what}, at most {limit} are possible")]
     TooMany { what: &'static str, count: usize, limit: usize },
@@ -170,6 +185,11 @@ fn shown(duration: &Duration) -> ConfigDuration {
     ConfigDuration::from(*duration)
 }
 
+/// What two dataplanes that cannot work together both claim.
+fn claimed(one: DataplaneKind, other: DataplaneKind) -> &'static str {
+    if one == DataplaneKind::Packet || other == DataplaneKind::Packet { "packets" } else { "connections" }
+}
+
 impl Problem {
     /// What to do about it, where there is a remedy beyond what the message says.
     pub fn hint(&self) -> Option<String> {
@@ -182,6 +202,10 @@ impl Problem {
             Self::NoServices => "list one under services, or give --vip and --backend".to_owned(),
             Self::NoBackends => "list at least one address, such as 192.168.0.2:6443".to_owned(),
             Self::NoStatusCodes => "list the codes that mean ready, such as [200]".to_owned(),
+            Self::NoDataplane => "write auto, one of them, or [socket, packet]".to_owned(),
+            Self::NoInterfaces => "write auto, or list names and patterns, such as [eth0, veth*]".to_owned(),
+            Self::NotAList { text } => format!("write [{text}]"),
+            Self::NotTogether { .. } => "name one of them; only [socket, packet] is a pair".to_owned(),
             Self::LocalHostname { .. } => {
                 "use a name of the cluster's own, such as apiserver.cluster.local".to_owned()
             }
@@ -210,6 +234,7 @@ impl Problem {
             | Self::NotAChoice { .. }
             | Self::OutOfRange { .. }
             | Self::Name(_)
+            | Self::Interface(_)
             | Self::NumericHostname { .. }
             | Self::ServerName { .. }
             | Self::Taken { .. }

@@ -6,14 +6,19 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        Error, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub(super) struct RawConfig {
-    pub(super) dataplane: Option<String>,
+    pub(super) dataplane: Option<OneOrMany>,
+    pub(super) rescue: Option<String>,
+    pub(super) packet: Option<RawPacket>,
     pub(super) scope: Option<String>,
     pub(super) cgroup: Option<String>,
     pub(super) bpffs: Option<String>,
@@ -22,6 +27,24 @@ pub(super) struct RawConfig {
     pub(super) admin: Option<RawAdmin>,
     pub(super) metrics: Option<RawMetrics>,
     pub(super) services: Option<Vec<RawService>>,
+}
+
+/// `packet:`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
+pub(super) struct RawPacket {
+    pub(super) interfaces: Option<OneOrMany>,
+    pub(super) connections: Option<Number>,
+    pub(super) masquerade: Option<bool>,
+}
+
+/// A word, or a list of words.
+#[derive(Clone, Debug)]
+pub(super) enum OneOrMany {
+    /// `socket`
+    One(String),
+    /// `[socket, packet]`
+    Many(Vec<String>),
 }
 
 /// `hosts:`
@@ -153,6 +176,30 @@ impl<'de> Visitor<'de> for BackendVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawBackend, A::Error> {
         RawFullBackend::deserialize(MapAccessDeserializer::new(map)).map(RawBackend::Full)
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+struct OneOrManyVisitor;
+
+impl<'de> Visitor<'de> for OneOrManyVisitor {
+    type Value = OneOrMany;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word, or a list of words")
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<OneOrMany, E> {
+        Ok(OneOrMany::One(word.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<OneOrMany, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMany::Many)
     }
 }
 

@@ -24,6 +24,7 @@ type Names = &'static [&'static str];
 static CONFIG: Shape = Shape::Mapping(
     names_of::<raw::RawConfig>,
     &[
+        ("packet", Shape::Mapping(names_of::<raw::RawPacket>, &[])),
         ("hosts", Shape::Mapping(names_of::<raw::RawHosts>, &[])),
         ("admin", Shape::Mapping(names_of::<raw::RawAdmin>, &[])),
         ("metrics", Shape::Mapping(names_of::<raw::RawMetrics>, &[])),

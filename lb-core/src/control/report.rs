@@ -4,18 +4,19 @@ use super::{Controller, Now, Tracked, membership, track::Drain};
 use crate::{
     config::ServiceConfig,
     desired::{OutWhy, STEPS, ServingWhy, Standing},
-    model::{BackendKey, DataplaneKind},
+    model::{BackendKey, Dataplanes},
     view::{BackendView, ConnectionsView, ProbeView, ServiceView, TransitionView},
 };
 
 impl Controller {
     /// Every service with its backends; connection counters are left at zero.
-    pub fn services(&self, now: Now, dataplane: DataplaneKind) -> Vec<ServiceView> {
+    pub fn services(&self, now: Now, dataplanes: Dataplanes) -> Vec<ServiceView> {
         let view = |service: &ServiceConfig| ServiceView {
             name: service.name.clone(),
             vip: service.vip,
             hostname: service.hostname.clone(),
-            dataplane,
+            dataplane: dataplanes.first(),
+            dataplanes: dataplanes.kinds().to_vec(),
             policy: service.policy,
             backends: membership::members(service, &self.state, &self.listing(service))
                 .into_iter()

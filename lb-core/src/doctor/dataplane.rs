@@ -1,7 +1,7 @@
 //! Whether a dataplane can be used, and what each of them lacks.
 
 use super::{Code, Facts, Finding, Lack, Module, Programs, Severity};
-use crate::model::{DataplaneKind, Policy};
+use crate::model::{DataplaneKind, Dataplanes, Policy};
 
 /// Whether a dataplane can be used here.
 enum Usable {
@@ -14,16 +14,15 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let (socket, ipvs) = (socket(facts), ipvs(facts));
     let wanted = facts.config().and_then(|config| config.dataplane);
     let mut findings = vec![choice(wanted, &socket, &ipvs)];
-    let needs_socket = wanted == Some(DataplaneKind::Socket);
-    let needs_ipvs = wanted == Some(DataplaneKind::Ipvs);
-    findings.extend(one(Code::SocketKernel, &socket, needs_socket, &ipvs));
+    let needs = |kind| wanted.is_some_and(|wanted| wanted.has(kind));
+    findings.extend(one(Code::SocketKernel, &socket, needs(DataplaneKind::Socket), &ipvs));
     // A gap says more than that it is unknown.
     let told = facts.gaps.iter().any(|gap| gap.code == Code::IpvsKernel) && matches!(ipvs, Usable::Unknown);
-    findings.extend(one(Code::IpvsKernel, &ipvs, needs_ipvs, &socket).filter(|_| !told));
+    findings.extend(one(Code::IpvsKernel, &ipvs, needs(DataplaneKind::Ipvs), &socket).filter(|_| !told));
     findings
 }
 
-fn choice(wanted: Option<DataplaneKind>, socket: &Usable, ipvs: &Usable) -> Finding {
+fn choice(wanted: Option<Dataplanes>, socket: &Usable, ipvs: &Usable) -> Finding {
     let named = |kind: DataplaneKind, usable: &Usable| match usable {
         Usable::Yes(_) => Finding::ok(Code::Dataplane, format!("{kind}, named in the config, can be used")),
         Usable::No(Lack { what, remedy }) => Finding::fail(
@@ -34,9 +33,9 @@ fn choice(wanted: Option<DataplaneKind>, socket: &Usable, ipvs: &Usable) -> Find
         Usable::Unknown => undecided(),
     };
     match (wanted, socket, ipvs) {
-        (Some(DataplaneKind::Socket), socket, _) => named(DataplaneKind::Socket, socket),
-        (Some(DataplaneKind::Ipvs), _, ipvs) => named(DataplaneKind::Ipvs, ipvs),
-        (Some(DataplaneKind::Packet), ..) => Finding::fail(
+        (Some(Dataplanes::One(DataplaneKind::Socket)), socket, _) => named(DataplaneKind::Socket, socket),
+        (Some(Dataplanes::One(DataplaneKind::Ipvs)), _, ipvs) => named(DataplaneKind::Ipvs, ipvs),
+        (Some(Dataplanes::One(DataplaneKind::Packet) | Dataplanes::SocketAndPacket), ..) => Finding::fail(
             Code::Dataplane,
             "packet, named in the config, is not part of this version",
             "set `dataplane:` to auto, socket or ipvs",

@@ -98,7 +98,7 @@ fn kube_proxy(facts: &Facts) -> Vec<Finding> {
 fn uses_ipvs(facts: &Facts) -> bool {
     match (&facts.agent, facts.config().and_then(|config| config.dataplane)) {
         (Some(AgentFact::Running { dataplane, .. }), _) => *dataplane == DataplaneKind::Ipvs,
-        (_, Some(named)) => named == DataplaneKind::Ipvs,
+        (_, Some(named)) => named.has(DataplaneKind::Ipvs),
         (_, None) => !matches!((&facts.programs, &facts.cgroup), (Some(Ok(_)), Some(Ok(_)))),
     }
 }

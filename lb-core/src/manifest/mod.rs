@@ -27,11 +27,9 @@ type Capability = &'static str;
 
 /// What the agent needs for the dataplane that the configuration chooses.
 fn capabilities(config: &Config) -> Vec<Capability> {
-    let mut needed = match config.dataplane {
-        Some(DataplaneKind::Ipvs) => vec!["NET_ADMIN"],
-        // `auto` takes `socket` wherever it can.
-        Some(DataplaneKind::Socket | DataplaneKind::Packet) | None => vec!["BPF", "NET_ADMIN"],
-    };
+    // `auto` takes `socket` wherever it can.
+    let mut needed =
+        if config.names(DataplaneKind::Ipvs) { vec!["NET_ADMIN"] } else { vec!["BPF", "NET_ADMIN"] };
     if config.scope == Scope::Node {
         // To enter pods' network namespaces, setns(2), where connections to a dead backend are ended.
         needed.push("SYS_ADMIN");

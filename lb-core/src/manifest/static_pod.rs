@@ -48,8 +48,7 @@ const CREDENTIALS_NOTE: &str = "\
 /// The agent as a static pod. Without privileges but the capabilities of its dataplane.
 pub fn static_pod(config: &Config, invocation: &Invocation, image: &str) -> String {
     let mounts = mounts(config, invocation);
-    let ipvs =
-        if config.dataplane == Some(DataplaneKind::Ipvs) { ipvs_note(config.scope) } else { String::new() };
+    let ipvs = if config.names(DataplaneKind::Ipvs) { ipvs_note(config.scope) } else { String::new() };
     let discovers = config.services.iter().any(|service| service.discovery.is_some());
     let credentials = if discovers { CREDENTIALS_NOTE } else { "" };
     let pod = Pod {
@@ -205,7 +204,7 @@ fn mounts(config: &Config, invocation: &Invocation) -> Vec<Mount> {
         // The folder, so that a file that is replaced is seen.
         mounts.push(Mount::same("config", folder, Access::Read));
     }
-    if config.dataplane != Some(DataplaneKind::Ipvs) {
+    if !config.names(DataplaneKind::Ipvs) {
         mounts.push(Mount::new(PINS, bpffs_root(&config.bpffs), "/host/bpf", Access::Write));
         mounts.push(match &config.cgroup {
             Some(named) => Mount::same("cgroup", named, Access::Write),

@@ -87,10 +87,7 @@ fn held(config: &Config) -> Vec<Capability> {
 
 /// The kernel loads a module for who may not, but not on every kernel.
 fn modules(config: &Config) -> &'static str {
-    match config.dataplane {
-        Some(DataplaneKind::Ipvs) => "ExecStartPre=+-/sbin/modprobe -a ip_vs ip_vs_wrr\n",
-        Some(DataplaneKind::Socket | DataplaneKind::Packet) | None => "",
-    }
+    if config.names(DataplaneKind::Ipvs) { "ExecStartPre=+-/sbin/modprobe -a ip_vs ip_vs_wrr\n" } else { "" }
 }
 
 /// systemd makes these, where they are the usual ones.
@@ -129,7 +126,7 @@ fn guarded(config: &Config) -> String {
     if config.cgroup.is_none() {
         text.push_str("ProtectControlGroups=yes\n");
     }
-    if config.dataplane != Some(DataplaneKind::Ipvs) {
+    if !config.names(DataplaneKind::Ipvs) {
         text.push_str("ProtectKernelModules=yes\n");
     }
     text

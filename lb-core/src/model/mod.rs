@@ -1,6 +1,8 @@
 //! The vocabulary: names, addresses, an operator's intent, an observed health.
 
+mod dataplanes;
 mod health;
+mod interface;
 mod name;
 mod settings;
 
@@ -8,7 +10,9 @@ use std::{fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use dataplanes::Dataplanes;
 pub use health::Health;
+pub use interface::{InterfacePattern, PatternError};
 pub use name::{Hostname, NameError, ServiceName};
 pub use settings::{Admin, DataplaneKind, OnAllDown, OnDown, Policy, Prefer, Scope, Source};
 

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     admin::{OperatorCall, Snapshot},
     cli::source::ConfigSource,
-    dataplane::socket::BpfLog,
+    dataplane::Opener,
     discovery::News,
     os::{alarm::Alarm, lock::AgentLock, supervisor},
     probe::{ProbeEvent, ProbeRequest},
@@ -55,8 +55,8 @@ pub(super) struct Agent {
     pub(super) published: Published,
     /// Whoever started the agent knows that the node is programmed.
     pub(super) told_ready: bool,
-    /// What the kernel programs log.
-    pub(super) bpf_log: BpfLog,
+    /// Opens dataplanes.
+    pub(super) opener: Opener,
     /// Held, not used; dropped last, after the reconciler has ended.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) lock: Option<AgentLock>,
@@ -220,7 +220,7 @@ impl Agent {
             }
             Report::Evicted(Err(error)) => tracing::warn!("{error}"),
             Report::Switched(switched) => self.take_switched(switched),
-            Report::NothingToReturnTo => self.open_instead(),
+            Report::Lacking { held } => self.open_lacking(held),
             Report::Reconciled(reconciled) => self.take_reconciled(reconciled),
         }
     }

@@ -11,7 +11,7 @@ use lb_core::{
     config::Config,
     control::{Adopted, Controller, Now, Pair},
     desired::DesiredService,
-    model::DataplaneKind,
+    model::{DataplaneKind, Dataplanes},
     view::{AgentView, ConnectionsView, DataplaneView, HostsView, ServiceView, StatusView},
 };
 
@@ -40,8 +40,8 @@ pub(super) struct Published {
     pub(super) reported: u64,
     error: Option<String>,
     inspection: Option<Inspection>,
-    kind: DataplaneKind,
-    /// Why the node did not move to the dataplane that the config names.
+    dataplanes: Dataplanes,
+    /// Why the node did not move to the dataplanes that the config names.
     switch_error: Option<String>,
     /// Who takes new connections, by what the kernel was last seen to hold.
     in_force: BTreeSet<Pair>,
@@ -53,13 +53,13 @@ pub(super) struct Published {
 
 impl Published {
     pub(super) fn new(
-        (kind, why): (DataplaneKind, String),
+        (dataplanes, why): (Dataplanes, String),
         adopted: &Adopted,
         config_path: Option<PathBuf>,
         now: Now,
     ) -> Self {
         Self {
-            kind,
+            dataplanes,
             why,
             switch_error: None,
             in_force: adopted.serving.clone(),
@@ -84,12 +84,12 @@ impl Published {
         self.since_start.push(complaint);
     }
 
-    /// The dataplane in use.
-    pub(super) fn kind(&self) -> DataplaneKind {
-        self.kind
+    /// The dataplanes in use.
+    pub(super) fn dataplanes(&self) -> Dataplanes {
+        self.dataplanes
     }
 
-    /// Why it is this dataplane.
+    /// Why it is these.
     pub(super) fn why(&self) -> &str {
         &self.why
     }
@@ -100,11 +100,11 @@ impl Published {
     }
 
     /// Notes how a move to another dataplane ended.
-    pub(super) fn switched(&mut self, switched: Result<DataplaneKind, String>) {
+    pub(super) fn switched(&mut self, switched: Result<Dataplanes, String>) {
         match switched {
-            Ok(kind) => {
-                tracing::info!(%kind, "moved to another dataplane");
-                self.kind = kind;
+            Ok(dataplanes) => {
+                tracing::info!(%dataplanes, "moved to another dataplane");
+                self.dataplanes = dataplanes;
                 self.inspection = None;
                 self.switch_error = None;
             }
@@ -153,7 +153,7 @@ impl Published {
     /// Notes a new config, and which of its changes only a restart brings about.
     pub(super) fn reloaded(&mut self, old: &Config, new: &Config, at: Timestamp) {
         self.config_loaded = at;
-        self.needs_restart = fixed_at_start(old, new);
+        self.needs_restart = fixed_at_start(old, new, self.dataplanes);
         if !self.needs_restart.is_empty() {
             tracing::warn!("{}", restart_hint(&self.needs_restart));
         }
@@ -167,7 +167,6 @@ impl Published {
         now: Now,
         complaints: Vec<String>,
     ) -> Snapshot {
-        let kind = self.kind;
         let status = StatusView {
             agent: AgentView {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -178,7 +177,8 @@ impl Published {
                 config_error: self.config_error.clone(),
             },
             dataplane: DataplaneView {
-                kind,
+                kind: self.dataplanes.first(),
+                kinds: self.dataplanes.kinds().to_vec(),
                 why: self.why.clone(),
                 scope: config.scope,
                 effective: self.inspection.is_some() && self.ineffective().is_none(),
@@ -200,7 +200,7 @@ impl Published {
 
     /// Who serves is told as the kernel has it, which follows the verdicts some milliseconds later, or not at all.
     fn services(&self, controller: &Controller, now: Now) -> Vec<ServiceView> {
-        let mut services = controller.services(now, self.kind);
+        let mut services = controller.services(now, self.dataplanes);
         for service in &mut services {
             for backend in &mut service.backends {
                 backend.serving = self.in_force.contains(&(service.vip, backend.address));
@@ -233,9 +233,11 @@ fn restart_hint(fields: &[&str]) -> String {
     format!("changed in the config but in force only after a restart, which drops no connection: {fields}")
 }
 
-/// Settings that are read once.
-fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
+/// Settings that are read once, some of them by a dataplane when it is opened.
+fn fixed_at_start(old: &Config, new: &Config, in_use: Dataplanes) -> Vec<&'static str> {
     [
+        ("rescue", in_use.has(DataplaneKind::Socket) && old.rescue != new.rescue),
+        ("packet", in_use.has(DataplaneKind::Packet) && old.packet != new.packet),
         ("scope", old.scope != new.scope),
         ("cgroup", old.cgroup != new.cgroup),
         ("bpffs", old.bpffs != new.bpffs),

@@ -11,11 +11,14 @@ use std::{
 use lb_core::{
     control::{Eviction, Pair, Which},
     desired::DesiredState,
-    model::DataplaneKind,
+    model::{DataplaneKind, Dataplanes},
 };
 use tokio::sync::mpsc;
 
-use super::{chain, planes::Planes};
+use super::{
+    chain,
+    planes::{Moved, Planes},
+};
 use crate::dataplane::{Counters, DataplaneError, Evicted, Inspection, Plane};
 
 /// How long the thread sleeps at most before the first order, when nothing is known to compare with.
@@ -41,11 +44,10 @@ struct Orders {
 }
 
 /// A move.
-enum Switch {
-    /// To a dataplane that was opened.
-    To(Box<dyn Plane>),
-    /// Back to one that the node was moved away from.
-    Back(DataplaneKind),
+struct Switch {
+    to: Dataplanes,
+    /// Those of them that were opened for it; the others are here, in use or not.
+    opened: Vec<Box<dyn Plane>>,
 }
 
 struct Shared {
@@ -60,10 +62,13 @@ pub(super) enum Report {
     Reconciled(Reconciled),
     /// Connections were ended.
     Evicted(Result<Evicted, String>),
-    /// The node was moved to another dataplane, or why it was not.
-    Switched(Result<DataplaneKind, String>),
-    /// The dataplane to move back to is not there: it has to be opened.
-    NothingToReturnTo,
+    /// The node was moved to other dataplanes, or why it was not.
+    Switched(Result<Dataplanes, String>),
+    /// Not all of those to move to are there: what lacks has to be opened.
+    Lacking {
+        /// Which are there.
+        held: Vec<DataplaneKind>,
+    },
 }
 
 /// What a comparison showed and did.
@@ -119,19 +124,11 @@ impl Reconciler {
         orders.generation
     }
 
-    /// Orders a move to another dataplane. Connections that were made through the one in use go on until they end.
-    pub(super) fn switch(&self, plane: Box<dyn Plane>) {
-        self.order_switch(Switch::To(plane));
-    }
-
-    /// Orders a move back to a dataplane that connections may still hang on.
-    pub(super) fn switch_back(&self, kind: DataplaneKind) {
-        self.order_switch(Switch::Back(kind));
-    }
-
-    fn order_switch(&self, switch: Switch) {
+    /// Orders a move to other dataplanes: those in use stay, those that connections still hang on are returned to, the others
+    /// are among `opened`. Connections that were made through one that is left go on until they end.
+    pub(super) fn switch(&self, to: Dataplanes, opened: Vec<Box<dyn Plane>>) {
         let mut orders = self.shared.lock();
-        orders.switch = Some(switch);
+        orders.switch = Some(Switch { to, opened });
         orders.news = true;
         self.shared.wake.notify_one();
     }
@@ -229,15 +226,13 @@ impl Worker {
         }
     }
 
-    fn switch(&mut self, switch: Switch) {
-        let (kind, switched) = match switch {
-            Switch::To(plane) => (plane.kind(), Some(self.planes.switch(plane, &self.current))),
-            Switch::Back(kind) => (kind, self.planes.switch_back(kind, &self.current)),
+    fn switch(&mut self, Switch { to, opened }: Switch) {
+        let report = match self.planes.switch(to, opened, &self.current) {
+            Ok(Moved::Done) => Report::Switched(Ok(to)),
+            Ok(Moved::Lacking { held }) => Report::Lacking { held },
+            Err(error) => Report::Switched(Err(chain(&error))),
         };
-        self.send(match switched {
-            Some(switched) => Report::Switched(switched.map(|()| kind).map_err(|e| chain(&e))),
-            None => Report::NothingToReturnTo,
-        });
+        self.send(report);
     }
 
     /// Observes, compares and mends; once more from the start when that failed half-way. Gives the number of changes.

@@ -5,20 +5,27 @@ use lb_core::desired::{DesiredBackend, DesiredService};
 use super::*;
 use crate::dataplane::{Dataplane, Unsupported};
 
-/// A dataplane in memory that writes down what is asked of it, and fails when told to.
+/// A dataplane in memory that writes down what is asked of it, and fails when told to. Of the kind at that place of
+/// [`DataplaneKind::ALL`].
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<FakeState>>);
+struct Fake<const KIND: usize = SOCKET>(Arc<Mutex<FakeState>>);
+
+const SOCKET: usize = 0;
+const IPVS: usize = 1;
+const PACKET: usize = 2;
 
 #[derive(Default)]
 struct FakeState {
     held: DesiredState,
     log: Vec<String>,
     failures: usize,
+    evictions_fail: bool,
+    ineffective: Option<String>,
     active: u64,
 }
 
-impl Dataplane for Fake {
-    const KIND: DataplaneKind = DataplaneKind::Socket;
+impl<const AT: usize> Dataplane for Fake<AT> {
+    const KIND: DataplaneKind = DataplaneKind::ALL[AT];
 
     type Native = DesiredState;
     type Change = DesiredState;
@@ -46,7 +53,11 @@ impl Dataplane for Fake {
         Ok(())
     }
     fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
-        self.0.lock().unwrap().log.push(format!("evicted {}", evictions[0].pair.1));
+        let mut state = self.0.lock().unwrap();
+        if state.evictions_fail {
+            return Err(DataplaneError::failed("ask", "the fake")("told to fail"));
+        }
+        state.log.push(format!("evicted {}", evictions[0].pair.1));
         Ok(Evicted { ended: evictions.len(), failed: 0 })
     }
     fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
@@ -54,13 +65,15 @@ impl Dataplane for Fake {
         Ok(BTreeMap::from([((vip(), backend(1)), Counters { active, total: active, refused: 0 })]))
     }
     fn inspect(&mut self) -> Result<Inspection, DataplaneError> {
-        Ok(Inspection { ineffective: None, warnings: Vec::new(), facts: Vec::new() })
+        let ineffective = self.0.lock().unwrap().ineffective.clone();
+        let (warnings, facts) = (vec!["slow".to_owned()], vec![("pins".to_owned(), "/x".to_owned())]);
+        Ok(Inspection { ineffective, warnings, facts })
     }
     fn settle(&mut self) -> Result<(), DataplaneError> {
         Ok(())
     }
     fn resync(&self) -> Duration {
-        Duration::from_secs(5)
+        Duration::from_secs(5 - AT as u64)
     }
     fn quiesce(&mut self) -> Result<(), DataplaneError> {
         self.0.lock().unwrap().log.push("quiesced".to_owned());
@@ -99,7 +112,11 @@ fn desired(serving: &[u8]) -> Arc<DesiredState> {
 
 fn start(fake: &Fake) -> (Reconciler, mpsc::Receiver<Report>) {
     let (tx, rx) = mpsc::channel(16);
-    (Reconciler::start(Planes::new(Box::new(fake.clone()), Vec::new()), tx).unwrap(), rx)
+    (Reconciler::start(planes_of(fake), tx).unwrap(), rx)
+}
+
+fn planes_of<const KIND: usize>(fake: &Fake<KIND>) -> Planes {
+    Planes::new(vec![Box::new(fake.clone())], Vec::new())
 }
 
 fn reconciled(reports: &mut mpsc::Receiver<Report>) -> Reconciled {
@@ -182,17 +199,30 @@ fn what_somebody_else_changed_is_repaired() {
     assert_eq!(fake.0.lock().unwrap().held, *desired(&[1]));
 }
 
-fn log_of(fake: &Fake) -> Vec<String> {
+fn log_of<const KIND: usize>(fake: &Fake<KIND>) -> Vec<String> {
     fake.0.lock().unwrap().log.clone()
+}
+
+const ON_SOCKET: Dataplanes = Dataplanes::One(DataplaneKind::Socket);
+const ON_IPVS: Dataplanes = Dataplanes::One(DataplaneKind::Ipvs);
+
+/// A node on the socket dataplane, on which `active` connections hang, and an IPVS that was not opened yet.
+fn on_socket(active: u64) -> (Fake, Fake<IPVS>, Planes) {
+    let (old, new) = (Fake::default(), Fake::default());
+    let mut planes = planes_of(&old);
+    planes.reconcile(&desired(&[1])).unwrap();
+    old.0.lock().unwrap().active = active;
+    (old, new, planes)
+}
+
+fn opened<const KIND: usize>(fake: &Fake<KIND>) -> Vec<Box<dyn Plane>> {
+    vec![Box::new(fake.clone())]
 }
 
 #[test]
 fn a_dataplane_that_is_left_goes_only_after_its_last_connection() {
-    let (old, new) = (Fake::default(), Fake::default());
-    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
-    planes.reconcile(&desired(&[1])).unwrap();
-    old.0.lock().unwrap().active = 1;
-    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap();
+    let (old, new, mut planes) = on_socket(1);
+    assert_eq!(planes.switch(ON_IPVS, opened(&new), &desired(&[1])).unwrap(), Moved::Done);
     assert_eq!((log_of(&new), log_of(&old)), (vec!["programmed".to_owned()], vec!["programmed".to_owned()]));
     for _ in 0..3 {
         planes.reconcile(&desired(&[1])).unwrap();
@@ -200,22 +230,21 @@ fn a_dataplane_that_is_left_goes_only_after_its_last_connection() {
     assert_eq!(log_of(&old), ["programmed", "quiesced"]);
     assert_eq!(planes.counters().unwrap()[&(vip(), backend(1))].active, 1, "both are counted");
     assert_eq!(planes.evict(&[all_of(1)]).unwrap().ended, 2, "both are searched");
+    assert_eq!(planes.inspect().unwrap().facts[1].1, "socket, until its last connections end (1 now)");
     old.0.lock().unwrap().active = 0;
     planes.reconcile(&desired(&[1])).unwrap();
     assert_eq!(log_of(&old).last().unwrap(), "removed");
-    assert!(planes.inspect().unwrap().facts.is_empty());
+    assert_eq!(planes.inspect().unwrap().facts, [("pins".to_owned(), "/x".to_owned())]);
 }
 
 #[test]
 fn a_dataplane_that_is_left_can_be_returned_to() {
-    let (old, new) = (Fake::default(), Fake::default());
-    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
-    assert!(planes.switch_back(DataplaneKind::Socket, &desired(&[1])).is_none(), "none was left yet");
+    let (old, new, mut planes) = on_socket(1);
+    let lacking = planes.switch(ON_IPVS, Vec::new(), &desired(&[1])).unwrap();
+    assert_eq!(lacking, Moved::Lacking { held: vec![DataplaneKind::Socket] }, "none was left yet");
+    planes.switch(ON_IPVS, opened(&new), &desired(&[1])).unwrap();
     planes.reconcile(&desired(&[1])).unwrap();
-    old.0.lock().unwrap().active = 1;
-    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap();
-    planes.reconcile(&desired(&[1])).unwrap();
-    planes.switch_back(DataplaneKind::Socket, &desired(&[1, 2])).unwrap().unwrap();
+    assert_eq!(planes.switch(ON_SOCKET, Vec::new(), &desired(&[1, 2])).unwrap(), Moved::Done);
     for _ in 0..2 {
         planes.reconcile(&desired(&[1, 2])).unwrap();
     }
@@ -225,14 +254,11 @@ fn a_dataplane_that_is_left_can_be_returned_to() {
 
 #[test]
 fn a_dataplane_that_cannot_be_returned_to_goes_on_being_left() {
-    let (old, new) = (Fake::default(), Fake::default());
-    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
-    planes.reconcile(&desired(&[1])).unwrap();
-    old.0.lock().unwrap().active = 1;
-    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap();
+    let (old, new, mut planes) = on_socket(1);
+    planes.switch(ON_IPVS, opened(&new), &desired(&[1])).unwrap();
     planes.reconcile(&desired(&[1])).unwrap();
     old.0.lock().unwrap().failures = 1;
-    planes.switch_back(DataplaneKind::Socket, &desired(&[1, 2])).unwrap().unwrap_err();
+    planes.switch(ON_SOCKET, Vec::new(), &desired(&[1, 2])).unwrap_err();
     planes.reconcile(&desired(&[1])).unwrap();
     assert_eq!(log_of(&old), ["programmed", "quiesced", "resumed", "quiesced"]);
     assert_eq!(log_of(&new), ["programmed"]);
@@ -240,10 +266,138 @@ fn a_dataplane_that_cannot_be_returned_to_goes_on_being_left() {
 
 #[test]
 fn a_dataplane_that_cannot_be_programmed_is_removed_and_the_one_before_stays() {
-    let (old, new) = (Fake::default(), Fake::default());
-    let mut planes = Planes::new(Box::new(old.clone()), Vec::new());
+    let (old, new, mut planes) = on_socket(0);
     new.0.lock().unwrap().failures = 1;
-    planes.switch(Box::new(new.clone()), &desired(&[1])).unwrap_err();
+    planes.switch(ON_IPVS, opened(&new), &desired(&[1])).unwrap_err();
     planes.reconcile(&desired(&[1])).unwrap();
     assert_eq!((log_of(&new), log_of(&old)), (vec!["removed".to_owned()], vec!["programmed".to_owned()]));
+}
+
+/// A node on the socket dataplane alone, to which the packet dataplane has come.
+fn on_both() -> (Fake, Fake<PACKET>, Planes) {
+    let (socket, packet) = (Fake::default(), Fake::<PACKET>::default());
+    let mut planes = planes_of(&socket);
+    planes.reconcile(&desired(&[1])).unwrap();
+    planes.switch(Dataplanes::SocketAndPacket, opened(&packet), &desired(&[1])).unwrap();
+    planes.reconcile(&desired(&[1])).unwrap();
+    (socket, packet, planes)
+}
+
+#[test]
+fn a_second_dataplane_joins_and_leaves_while_the_first_is_left_alone() {
+    let (socket, packet, mut planes) = on_both();
+    assert_eq!(log_of(&socket), ["programmed"]);
+    assert_eq!(log_of(&packet), ["programmed"]);
+    packet.0.lock().unwrap().active = 1;
+    planes.switch(ON_SOCKET, Vec::new(), &desired(&[1])).unwrap();
+    for _ in 0..3 {
+        planes.reconcile(&desired(&[1])).unwrap();
+    }
+    assert_eq!(log_of(&packet), ["programmed", "quiesced"], "a connection hangs on it");
+    packet.0.lock().unwrap().active = 0;
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!(log_of(&packet), ["programmed", "quiesced", "removed"]);
+    assert_eq!(log_of(&socket), ["programmed"], "nothing befalls who stays");
+}
+
+#[test]
+fn the_first_of_two_can_leave_and_come_back_beside_the_second() {
+    let (socket, packet, mut planes) = on_both();
+    socket.0.lock().unwrap().active = 1;
+    planes.switch(DataplaneKind::Packet.into(), Vec::new(), &desired(&[1])).unwrap();
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!(log_of(&socket), ["programmed", "quiesced"]);
+    assert_eq!(planes.switch(Dataplanes::SocketAndPacket, Vec::new(), &desired(&[1])).unwrap(), Moved::Done);
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!(log_of(&socket), ["programmed", "quiesced", "resumed"]);
+    assert_eq!(log_of(&packet), ["programmed"]);
+    assert_eq!(planes.inspect().unwrap().facts[0].0, "socket pins", "the order is that of the kinds");
+}
+
+#[test]
+fn both_are_programmed_counted_searched_and_looked_at() {
+    let (socket, packet, mut planes) = on_both();
+    planes.reconcile(&desired(&[1, 2])).unwrap();
+    assert_eq!((log_of(&socket).len(), log_of(&packet).len()), (2, 2));
+    socket.0.lock().unwrap().active = 3;
+    packet.0.lock().unwrap().active = 4;
+    let counted = planes.counters().unwrap()[&(vip(), backend(1))];
+    assert_eq!(counted, Counters { active: 7, total: 7, refused: 0 });
+    assert_eq!(planes.evict(&[all_of(1)]).unwrap().ended, 2);
+    assert_eq!(planes.resync(), Duration::from_secs(3), "who is looked at most often sets the pace");
+    packet.0.lock().unwrap().ineffective = Some("no route".to_owned());
+    let seen = planes.inspect().unwrap();
+    assert_eq!(seen.ineffective.as_deref(), Some("packet: no route"));
+    assert_eq!(seen.warnings, ["socket: slow", "packet: slow"]);
+    assert_eq!(
+        seen.facts.iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>(),
+        ["socket pins", "packet pins"]
+    );
+}
+
+#[test]
+fn one_that_fails_keeps_the_other_from_nothing() {
+    let (socket, packet, mut planes) = on_both();
+    socket.0.lock().unwrap().failures = 1;
+    planes.reconcile(&desired(&[2])).unwrap_err();
+    assert_eq!(packet.0.lock().unwrap().held, *desired(&[2]));
+    socket.0.lock().unwrap().evictions_fail = true;
+    planes.evict(&[all_of(1)]).unwrap_err();
+    assert_eq!(log_of(&packet).last().unwrap(), "evicted 192.168.0.1:6443");
+}
+
+#[test]
+fn while_one_in_use_does_not_work_none_is_told_to_retire() {
+    let (old, new, mut planes) = on_socket(1);
+    planes.switch(ON_IPVS, opened(&new), &desired(&[1])).unwrap();
+    new.0.lock().unwrap().failures = 1;
+    planes.reconcile(&desired(&[2])).unwrap_err();
+    assert_eq!(log_of(&old), ["programmed"]);
+}
+
+#[test]
+fn what_was_opened_for_a_partner_that_has_gone_waits_for_it() {
+    let (ipvs, packet) = (Fake::<IPVS>::default(), Fake::<PACKET>::default());
+    let mut planes = planes_of(&ipvs);
+    let moved = planes.switch(Dataplanes::SocketAndPacket, opened(&packet), &desired(&[1])).unwrap();
+    assert_eq!(moved, Moved::Lacking { held: vec![DataplaneKind::Ipvs, DataplaneKind::Packet] });
+    let socket: Fake = Fake::default();
+    let moved = planes.switch(Dataplanes::SocketAndPacket, opened(&socket), &desired(&[1])).unwrap();
+    assert_eq!(moved, Moved::Done);
+    for _ in 0..2 {
+        planes.reconcile(&desired(&[1])).unwrap();
+    }
+    assert_eq!(log_of(&packet), ["resumed", "programmed"]);
+    assert_eq!(log_of(&socket), ["programmed"]);
+    assert_eq!(log_of(&ipvs), ["quiesced", "programmed", "removed"]);
+}
+
+#[test]
+fn where_one_of_a_pair_cannot_be_programmed_neither_comes_in() {
+    let (ipvs, packet) = (Fake::<IPVS>::default(), Fake::<PACKET>::default());
+    let socket: Fake = Fake::default();
+    let mut planes = planes_of(&ipvs);
+    planes.reconcile(&desired(&[1])).unwrap();
+    packet.0.lock().unwrap().failures = 1;
+    let both: Vec<Box<dyn Plane>> = vec![Box::new(socket.clone()), Box::new(packet.clone())];
+    planes.switch(Dataplanes::SocketAndPacket, both, &desired(&[1])).unwrap_err();
+    planes.reconcile(&desired(&[1])).unwrap();
+    assert_eq!(log_of(&socket), ["programmed", "removed"]);
+    assert_eq!(log_of(&packet), ["removed"]);
+    assert_eq!(log_of(&ipvs), ["programmed"]);
+}
+
+#[test]
+fn a_move_is_reported_and_so_is_what_it_lacks() {
+    let fake = Fake::default();
+    let (reconciler, mut reports) = start(&fake);
+    reconciler.order(desired(&[1]), Vec::new());
+    reconciled(&mut reports);
+    reconciler.switch(Dataplanes::SocketAndPacket, Vec::new());
+    let Report::Lacking { held } = reports.blocking_recv().unwrap() else { panic!("packet is not there") };
+    assert_eq!(held, [DataplaneKind::Socket]);
+    reconciled(&mut reports);
+    reconciler.switch(Dataplanes::SocketAndPacket, opened(&Fake::<PACKET>::default()));
+    let Report::Switched(switched) = reports.blocking_recv().unwrap() else { panic!("all is there") };
+    assert_eq!(switched, Ok(Dataplanes::SocketAndPacket));
 }

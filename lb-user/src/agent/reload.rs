@@ -3,13 +3,17 @@
 use std::{future::pending, mem, sync::Arc};
 
 use jiff::Timestamp;
-use lb_core::{config::Config, control::Event, model::DataplaneKind};
+use lb_core::{
+    config::Config,
+    control::Event,
+    model::{DataplaneKind, Dataplanes},
+};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{chain, event_loop::Agent, told};
-use crate::dataplane::{self, DataplaneError, Opened, Reopened};
+use crate::dataplane::{self, DataplaneError, Opened};
 
-/// How far a move to another dataplane has come.
+/// How far a move to other dataplanes has come.
 #[derive(Default)]
 pub(super) struct Moving {
     stage: Stage,
@@ -22,13 +26,13 @@ enum Stage {
     /// There is none.
     #[default]
     Settled,
-    /// The reconciler was told to move back, if there is something to move back to.
+    /// The reconciler was told to move to what is there, if all of it is: those in use, and those to return to.
     Returning(Box<Config>),
-    /// The dataplane is being opened: on a slow machine the kernel takes seconds to verify the programs, and all that
+    /// What lacks is being opened: on a slow machine the kernel takes seconds to verify the programs, and all that
     /// time backends are to be watched.
-    Opening(Box<Config>, JoinHandle<Result<Reopened, DataplaneError>>),
-    /// The reconciler was told to move to it.
-    Ordered,
+    Opening(Box<Config>, JoinHandle<Result<Opened, DataplaneError>>),
+    /// The reconciler was told to move to what was opened.
+    Ordered(Box<Config>),
 }
 
 #[derive(Clone, Copy)]
@@ -36,25 +40,25 @@ struct Reload {
     forced: bool,
 }
 
-/// A configuration that asks for another dataplane, and what came of opening that.
+/// A configuration that asks for other dataplanes, and what came of opening them.
 pub(super) struct Asked {
     config: Config,
-    reopened: Result<Reopened, String>,
+    opened: Result<Opened, String>,
 }
 
 impl Moving {
-    /// Waits until the dataplane has been opened; for ever where none is. May be dropped and called again.
+    /// Waits until the dataplanes have been opened; for ever where none is. May be dropped and called again.
     pub(super) async fn opened(&mut self) -> Asked {
         let Stage::Opening(config, task) = &mut self.stage else {
             return pending().await;
         };
-        let reopened = match task.await {
-            Ok(reopened) => reopened.map_err(|error| chain(&error)),
+        let opened = match task.await {
+            Ok(opened) => opened.map_err(|error| chain(&error)),
             Err(error) => Err(format!("failed to open a dataplane: {error}")),
         };
         let config = Config::clone(config);
         self.stage = Stage::Settled;
-        Asked { config, reopened }
+        Asked { config, opened }
     }
 }
 
@@ -76,68 +80,66 @@ impl Agent {
         }
     }
 
-    /// Back to a dataplane that connections still hang on, if it is one, else to one that is opened for it.
+    /// To what is there already where that is all, else to what is opened for it.
     fn begin_move(&mut self, config: Config) {
-        let (kind, _) = dataplane::preferred(&config);
-        if kind == self.published.kind() {
-            self.open(Box::new(config));
+        let (wanted, _) = dataplane::preferred(&config);
+        let current = self.published.dataplanes();
+        if wanted == current {
+            self.open(Box::new(config), current.kinds().to_vec());
         } else {
-            self.outputs.reconciler.switch_back(kind);
+            self.outputs.reconciler.switch(wanted, Vec::new());
             self.moving.stage = Stage::Returning(Box::new(config));
         }
     }
 
-    fn open(&mut self, config: Box<Config>) {
-        let (asked, log, current) = (config.clone(), self.bpf_log, self.published.kind());
-        let task = spawn_blocking(move || dataplane::reopen(&asked, log, current));
+    fn open(&mut self, config: Box<Config>, held: Vec<DataplaneKind>) {
+        let (asked, opener) = (config.clone(), self.opener.clone());
+        let task = spawn_blocking(move || opener.open(&asked, &held));
         self.moving.stage = Stage::Opening(config, task);
     }
 
-    /// Opens the dataplane that could not be returned to.
-    pub(super) fn open_instead(&mut self) {
-        if let Stage::Returning(config) = mem::take(&mut self.moving.stage) {
-            self.open(config);
+    /// Opens what could not be moved to because it is not there, or has gone meanwhile.
+    pub(super) fn open_lacking(&mut self, held: Vec<DataplaneKind>) {
+        if let Stage::Returning(config) | Stage::Ordered(config) = mem::take(&mut self.moving.stage) {
+            self.open(config, held);
         }
     }
 
-    /// Moves to a dataplane that has been opened, so that a configuration which asks for one that does not work is not
+    /// Moves to dataplanes that have been opened, so that a configuration which asks for one that does not work is not
     /// taken.
     pub(super) fn take_opened(&mut self, asked: Asked) {
-        match asked.reopened {
+        match asked.opened {
+            // It was taken before, and what it asks for went while the rest was opened.
+            Err(error) if asked.config == *self.config => self.published.switched(Err(error)),
             Err(error) => self.refuse(error),
-            Ok(Reopened::Same { why }) => {
-                self.published.explain(why);
+            Ok(opened) if opened.planes.is_empty() && opened.dataplanes == self.published.dataplanes() => {
+                self.published.explain(opened.why);
                 self.take_config(asked.config, false);
             }
-            Ok(Reopened::Other(opened)) => {
-                self.order_move(*opened);
+            Ok(opened) => {
+                self.order_move(opened, asked.config.clone());
                 self.take_config(asked.config, false);
             }
         }
         self.reload_if_asked();
     }
 
-    fn order_move(&mut self, opened: Opened) {
-        let Opened { plane, why, logger, signals } = opened;
-        tracing::info!(kind = %plane.kind(), why, "moving to another dataplane");
-        if let Some(logger) = logger {
-            tokio::spawn(told::forward_kernel_log(logger));
-        }
-        if let Some(signals) = signals {
-            tokio::spawn(told::forward_signals(signals, self.inputs.signal_tx.clone()));
-        }
+    fn order_move(&mut self, opened: Opened, config: Config) {
+        let Opened { dataplanes, planes, why, told } = opened;
+        tracing::info!(%dataplanes, why, "moving to another dataplane");
+        told.into_iter().for_each(|told| told::forward(told, &self.inputs.signal_tx));
         self.published.explain(why);
-        self.moving.stage = Stage::Ordered;
-        self.outputs.reconciler.switch(plane);
+        self.moving.stage = Stage::Ordered(Box::new(config));
+        self.outputs.reconciler.switch(dataplanes, planes);
     }
 
     /// Notes how a move ended.
-    pub(super) fn take_switched(&mut self, switched: Result<DataplaneKind, String>) {
+    pub(super) fn take_switched(&mut self, switched: Result<Dataplanes, String>) {
         match (mem::take(&mut self.moving.stage), switched) {
             (Stage::Returning(_), Err(error)) => self.refuse(error),
-            (Stage::Returning(config), Ok(kind)) => {
+            (Stage::Returning(config), Ok(dataplanes)) => {
                 self.published.explain(dataplane::preferred(&config).1);
-                self.published.switched(Ok(kind));
+                self.published.switched(Ok(dataplanes));
                 self.take_config(*config, false);
             }
             (_, switched) => self.published.switched(switched),

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     admin::{self, AdminServer, Limits, MetricsServer, Snapshot},
-    dataplane::{self, Opened},
+    dataplane::{self, Opened, Opener},
     os::{
         addresses::{self, AddressError},
         alarm::Alarm,
@@ -50,16 +50,11 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let signals = Signals::install()?;
     let config = Arc::new(options.source.load()?);
     let lock = lock_state(&config)?;
-    let Opened { plane, why, logger, signals: telling } = dataplane::open(&config, options.bpf_log)?;
-    let kind = plane.kind();
-    if let Some(logger) = logger {
-        tokio::spawn(told::forward_kernel_log(logger));
-    }
+    let opener = Opener::new(options.bpf_log);
+    let Opened { dataplanes, planes, why, told } = opener.open(&config, &[])?;
     let (signal_tx, kernel_signals) = mpsc::channel(QUEUE);
-    if let Some(telling) = telling {
-        tokio::spawn(told::forward_signals(telling, signal_tx.clone()));
-    }
-    let leftovers = dataplane::open_leftovers(&config, kind);
+    told.into_iter().for_each(|told| told::forward(told, &signal_tx));
+    let leftovers = opener.leftovers(&config, dataplanes);
     let adopted = dataplane::peek(&config.bpffs, &config.state_dir)?.unwrap_or_default().adopted();
     let (state, set_aside) = StateFile::new(&config.state_dir).load();
     if let Some(set_aside) = &set_aside {
@@ -77,7 +72,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let (probe_tx, probes) = mpsc::channel(QUEUE);
     let (report_tx, reports) = mpsc::channel(QUEUE);
     let path = options.source.path.clone();
-    let mut published = Published::new((kind, why), &adopted, path, now);
+    let mut published = Published::new((dataplanes, why), &adopted, path, now);
     set_aside.iter().for_each(|set_aside| published.complain(chain(set_aside)));
     let first = published.snapshot(&controller, &config, now, Vec::new());
     let (snapshots, snapshot) = watch::channel(first);
@@ -92,7 +87,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         serve(&config, agent).await?.into_iter().for_each(|complaint| published.complain(complaint));
         followers.keep(&config);
     }
-    let reconciler = Reconciler::start(Planes::new(plane, leftovers), report_tx)
+    let reconciler = Reconciler::start(Planes::new(planes, leftovers), report_tx)
         .map_err(AgentError::system("start a thread"))?;
     let (outputs, hosts_kept, state_kept) =
         keep(&config, reconciler, snapshots, transitions, probe_tx, followers);
@@ -122,12 +117,12 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         moving: Moving::default(),
         published,
         told_ready: false,
-        bpf_log: options.bpf_log,
+        opener,
         lock,
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        dataplane = %kind,
+        dataplane = %dataplanes,
         why = agent.published.why(),
         services = agent.config.services.len(),
         taken_over = adopted.serving.len(),

@@ -88,9 +88,12 @@ struct HealthArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Node")]
 pub(super) struct NodeArgs {
-    /// The mechanism that maps the VIP
+    /// The mechanism that maps the VIP; socket,packet: both at once
     #[arg(long, value_name = "auto|socket|ipvs|packet", env = "LBCTL_DATAPLANE", hide_env = true)]
     dataplane: Option<String>,
+    /// Whether a connection whose backend does not answer is sent to another one
+    #[arg(long, value_name = "on|off", env = "LBCTL_RESCUE", hide_env = true)]
+    rescue: Option<String>,
     /// Whose connections are balanced; node: pods' too
     #[arg(long, value_name = "host|node", env = "LBCTL_SCOPE", hide_env = true)]
     scope: Option<String>,
@@ -149,6 +152,7 @@ impl NodeArgs {
     pub(super) fn overrides(self, globals: &Globals) -> Overrides {
         Overrides {
             dataplane: self.dataplane,
+            rescue: self.rescue,
             scope: self.scope,
             cgroup: self.cgroup,
             bpffs: self.bpffs,

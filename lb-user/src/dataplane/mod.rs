@@ -24,7 +24,7 @@ use lb_core::{
 
 pub use error::{DataplaneError, Unsupported};
 pub use held::{Held, HeldService, cleanup, counters, peek};
-pub use open::{Opened, Reopened, open, open_leftovers, preferred, reopen};
+pub use open::{Opened, Opener, Told, preferred};
 pub use plan::plan;
 pub use plane::Plane;
 

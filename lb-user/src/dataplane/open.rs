@@ -1,90 +1,171 @@
-//! Which dataplane it is to be, and putting it to work.
+//! Which dataplanes it is to be, and putting them to work.
 
 use aya_log::EbpfLogger;
-use lb_core::{config::Config, model::DataplaneKind};
+use lb_core::{
+    config::Config,
+    model::{DataplaneKind, Dataplanes},
+};
 
 use super::{
-    DataplaneError, Plane,
+    DataplaneError, Plane, held,
     ipvs::{self, IpvsDataplane},
+    not_yet,
     socket::{BpfLog, Loaded, Options, Signals, SocketDataplane},
 };
 use crate::{
     agent::chain,
-    os::{bpffs, capability, cgroup, lock, node},
+    os::{bpffs, capability, cgroup, lock::SharedLocks, node},
 };
 
 /// What `auto` tries, in this order, SPEC section 1.
-const ORDER: [DataplaneKind; 2] = [DataplaneKind::Socket, DataplaneKind::Ipvs];
+const ORDER: [DataplaneKind; 3] = [DataplaneKind::Socket, DataplaneKind::Ipvs, DataplaneKind::Packet];
 
-/// A dataplane that can be used.
+/// Dataplanes that can be used.
 pub struct Opened {
-    /// The dataplane.
-    pub plane: Box<dyn Plane>,
-    /// Why it was taken.
+    /// All that the configuration asks for.
+    pub dataplanes: Dataplanes,
+    /// Those of them that were opened: without those that were there.
+    pub planes: Vec<Box<dyn Plane>>,
+    /// Why they were taken.
     pub why: String,
-    /// What the kernel programs log, where there are any and they were asked to.
-    pub logger: Logger,
-    /// What befalls connections, where the dataplane tells.
+    /// What the programs of those that were opened tell.
+    pub told: Vec<Told>,
+}
+
+/// What the kernel programs of a dataplane tell.
+#[derive(Default)]
+pub struct Told {
+    /// What they log, where that was asked for.
+    pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// What befalls connections.
     pub signals: Option<Signals>,
 }
 
-/// What a changed config asks for.
-pub enum Reopened {
-    /// The dataplane that is in use.
-    Same {
-        /// Why it was taken.
-        why: String,
-    },
-    /// Another one.
-    Other(Box<Opened>),
-}
-
-type Logger = Option<EbpfLogger<&'static dyn log::Log>>;
-
-/// Opens the dataplane that the config names, or the first that works here.
-pub fn open(config: &Config, log: BpfLog) -> Result<Opened, DataplaneError> {
-    choose(config, |kind, why| open_kind(kind, config, log, why))
-}
-
-/// The dataplane that a config asks for first, and why it is taken where it works.
-pub fn preferred(config: &Config) -> (DataplaneKind, String) {
+/// The dataplanes that a config asks for first, and why they are taken where they work.
+pub fn preferred(config: &Config) -> (Dataplanes, String) {
     match config.dataplane {
-        Some(kind) => (kind, "named in the config".to_owned()),
-        None => (ORDER[0], auto_why(&[])),
+        Some(named) => (named, "named in the config".to_owned()),
+        None => (ORDER[0].into(), auto_why(&[])),
     }
 }
 
-/// As [`open`], but the one in use is not opened a second time.
-pub fn reopen(config: &Config, log: BpfLog, current: DataplaneKind) -> Result<Reopened, DataplaneError> {
-    choose(config, |kind, why| {
-        if kind == current {
-            return Ok(Reopened::Same { why });
+/// Opens dataplanes. Clones of it share the lock on what is pinned, which two dataplanes of one agent need.
+#[derive(Clone)]
+pub struct Opener {
+    log: BpfLog,
+    locks: SharedLocks,
+}
+
+impl Opener {
+    /// For an agent whose programs log this.
+    pub fn new(log: BpfLog) -> Self {
+        Self { log, locks: SharedLocks::default() }
+    }
+
+    /// Opens the dataplanes that the config names, or the first that works here. Of those that are `held` none is opened a
+    /// second time.
+    pub fn open(&self, config: &Config, held: &[DataplaneKind]) -> Result<Opened, DataplaneError> {
+        if config.dataplane.is_some() {
+            let (named, why) = preferred(config);
+            return self.open_all(named, config, held, why);
         }
-        open_kind(kind, config, log, why).map(|opened| Reopened::Other(Box::new(opened)))
-    })
-}
-
-fn choose<T>(
-    config: &Config,
-    open: impl Fn(DataplaneKind, String) -> Result<T, DataplaneError>,
-) -> Result<T, DataplaneError> {
-    if config.dataplane.is_some() {
-        let (kind, why) = preferred(config);
-        return open(kind, why);
-    }
-    let mut refused: Vec<(DataplaneKind, DataplaneError)> = Vec::new();
-    for kind in ORDER {
-        match open(kind, auto_why(&refused)) {
-            // A second agent, or a setting that no dataplane honours, is no reason to take another one.
-            Err(error @ (DataplaneError::Locked(_) | DataplaneError::Unsupported(_))) => return Err(error),
-            Err(error) => {
-                tracing::info!(%kind, error = chain(&error), "this dataplane cannot be used here");
-                refused.push((kind, error));
+        let mut refused: Vec<(DataplaneKind, DataplaneError)> = Vec::new();
+        for kind in ORDER {
+            match self.open_all(kind.into(), config, held, auto_why(&refused)) {
+                // A second agent is no reason to take another one.
+                Err(error @ DataplaneError::Locked(_)) => return Err(error),
+                Err(error) => {
+                    tracing::info!(%kind, error = chain(&error), "this dataplane cannot be used here");
+                    refused.push((kind, error));
+                }
+                opened => return opened,
             }
-            opened => return opened,
+        }
+        Err(none_works(refused))
+    }
+
+    fn open_all(
+        &self,
+        dataplanes: Dataplanes,
+        config: &Config,
+        held: &[DataplaneKind],
+        why: String,
+    ) -> Result<Opened, DataplaneError> {
+        let mut opened = Opened { dataplanes, planes: Vec::new(), why, told: Vec::new() };
+        for kind in dataplanes.kinds().iter().filter(|kind| !held.contains(kind)) {
+            let (plane, told) = self.open_kind(*kind, config)?;
+            opened.planes.push(plane);
+            opened.told.push(told);
+        }
+        Ok(opened)
+    }
+
+    fn open_kind(
+        &self,
+        kind: DataplaneKind,
+        config: &Config,
+    ) -> Result<(Box<dyn Plane>, Told), DataplaneError> {
+        match kind {
+            DataplaneKind::Socket => self.open_socket(config, self.log),
+            DataplaneKind::Ipvs => Ok((open_ipvs(config)?, Told::default())),
+            DataplaneKind::Packet => self.open_packet(config),
         }
     }
-    Err(none_works(refused))
+
+    fn open_socket(&self, config: &Config, log: BpfLog) -> Result<(Box<dyn Plane>, Told), DataplaneError> {
+        capability::require("program the socket dataplane")?;
+        let cgroup = cgroup::find(config.cgroup.as_deref())?;
+        bpffs::ensure(&config.bpffs)?;
+        let lock = self.locks.acquire(&config.bpffs)?;
+        let options =
+            Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, node: node::name(), log };
+        let (dataplane, Loaded { logger, signals }) = SocketDataplane::open(options)?;
+        Ok((Box::new(dataplane.holding(lock)), Told { logger, signals: Some(signals) }))
+    }
+
+    /// Its pins lie beside the socket dataplane's, below the same lock.
+    fn open_packet(&self, _config: &Config) -> Result<(Box<dyn Plane>, Told), DataplaneError> {
+        Err(not_yet(DataplaneKind::Packet).into())
+    }
+
+    /// Opens what an earlier agent left of other dataplanes than those in use: connections may still hang on it.
+    pub fn leftovers(&self, config: &Config, in_use: Dataplanes) -> Vec<Box<dyn Plane>> {
+        let mut found = Vec::new();
+        for kind in ORDER.into_iter().filter(|kind| !in_use.has(*kind)) {
+            match self.leftover(kind, config) {
+                Ok(leftover) => found.extend(leftover),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(%kind, error, "failed to take over what is left of another dataplane");
+                }
+            }
+        }
+        found
+    }
+
+    fn leftover(
+        &self,
+        kind: DataplaneKind,
+        config: &Config,
+    ) -> Result<Option<Box<dyn Plane>>, DataplaneError> {
+        match kind {
+            DataplaneKind::Socket if SocketDataplane::peek(&config.bpffs, None)?.is_some() => {
+                self.open_socket(config, BpfLog::Off).map(|(plane, _)| Some(plane))
+            }
+            DataplaneKind::Ipvs if IpvsDataplane::peek(&config.state_dir)?.is_some() => {
+                open_ipvs(config).map(Some)
+            }
+            DataplaneKind::Packet if held::peek_packet(&config.bpffs)?.is_some() => {
+                self.open_packet(config).map(|(plane, _)| Some(plane))
+            }
+            DataplaneKind::Socket | DataplaneKind::Ipvs | DataplaneKind::Packet => Ok(None),
+        }
+    }
+}
+
+fn open_ipvs(config: &Config) -> Result<Box<dyn Plane>, DataplaneError> {
+    let options = ipvs::Options { scope: config.scope, state_dir: config.state_dir.clone() };
+    Ok(Box::new(IpvsDataplane::open(options)?))
 }
 
 fn auto_why(refused: &[(DataplaneKind, DataplaneError)]) -> String {
@@ -108,64 +189,5 @@ fn none_works(refused: Vec<(DataplaneKind, DataplaneError)>) -> DataplaneError {
             remedy: format!("{remedy} (nor can auto take {})", others.join("; ")),
         },
         first => first,
-    }
-}
-
-fn open_kind(
-    kind: DataplaneKind,
-    config: &Config,
-    log: BpfLog,
-    why: String,
-) -> Result<Opened, DataplaneError> {
-    match kind {
-        DataplaneKind::Socket => {
-            let (plane, Loaded { logger, signals }) = open_socket(config, log)?;
-            Ok(Opened { plane, why, logger, signals: Some(signals) })
-        }
-        DataplaneKind::Ipvs => Ok(Opened { plane: open_ipvs(config)?, why, logger: None, signals: None }),
-        DataplaneKind::Packet => Err(super::not_yet(kind).into()),
-    }
-}
-
-fn open_socket(config: &Config, log: BpfLog) -> Result<(Box<dyn Plane>, Loaded), DataplaneError> {
-    capability::require("program the socket dataplane")?;
-    let cgroup = cgroup::find(config.cgroup.as_deref())?;
-    bpffs::ensure(&config.bpffs)?;
-    let lock = lock::acquire(&config.bpffs)?;
-    let options =
-        Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, node: node::name(), log };
-    let (dataplane, loaded) = SocketDataplane::open(options)?;
-    Ok((Box::new(dataplane.holding(lock)), loaded))
-}
-
-fn open_ipvs(config: &Config) -> Result<Box<dyn Plane>, DataplaneError> {
-    let options = ipvs::Options { scope: config.scope, state_dir: config.state_dir.clone() };
-    Ok(Box::new(IpvsDataplane::open(options)?))
-}
-
-/// Opens what an earlier agent left of other dataplanes than the one in use: connections may still hang on it.
-pub fn open_leftovers(config: &Config, in_use: DataplaneKind) -> Vec<Box<dyn Plane>> {
-    let mut found = Vec::new();
-    for kind in ORDER.into_iter().filter(|kind| *kind != in_use) {
-        match open_leftover(kind, config) {
-            Ok(leftover) => found.extend(leftover),
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(%kind, error, "failed to take over what is left of another dataplane");
-            }
-        }
-    }
-    found
-}
-
-fn open_leftover(kind: DataplaneKind, config: &Config) -> Result<Option<Box<dyn Plane>>, DataplaneError> {
-    match kind {
-        DataplaneKind::Socket if SocketDataplane::peek(&config.bpffs, None)?.is_some() => {
-            open_socket(config, BpfLog::Off).map(|(plane, _)| Some(plane))
-        }
-        DataplaneKind::Ipvs if IpvsDataplane::peek(&config.state_dir)?.is_some() => {
-            open_ipvs(config).map(Some)
-        }
-        DataplaneKind::Socket | DataplaneKind::Ipvs | DataplaneKind::Packet => Ok(None),
     }
 }

@@ -1,6 +1,10 @@
 //! What would be changed in the kernel, without changing it.
 
-use lb_core::{config::Config, desired::DesiredState, model::DataplaneKind};
+use lb_core::{
+    config::Config,
+    desired::DesiredState,
+    model::{DataplaneKind, Dataplanes},
+};
 
 use super::{
     Dataplane as _, DataplaneError,
@@ -14,14 +18,37 @@ use crate::os::{bpffs, cgroup, node};
 /// whether its programs load only an agent finds out.
 pub fn plan(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
     match config.dataplane {
-        Some(DataplaneKind::Socket) => plan_socket(config, desired),
-        Some(DataplaneKind::Ipvs) => plan_ipvs(config, desired),
-        Some(DataplaneKind::Packet) => Err(not_yet(DataplaneKind::Packet).into()),
+        Some(Dataplanes::One(kind)) => plan_one(kind, config, desired),
+        Some(pair @ Dataplanes::SocketAndPacket) => {
+            let plans = pair.kinds().iter().map(|kind| plan_one(*kind, config, desired));
+            Ok(plans.collect::<Result<Vec<_>, _>>()?.concat())
+        }
         None => match plan_socket(config, desired) {
-            Err(DataplaneError::Missing { .. }) => plan_ipvs(config, desired),
+            Err(DataplaneError::Missing { .. }) => match plan_ipvs(config, desired) {
+                Err(error @ DataplaneError::Missing { .. }) => {
+                    plan_packet(config, desired).map_err(|_| error)
+                }
+                planned => planned,
+            },
             planned => planned,
         },
     }
+}
+
+fn plan_one(
+    kind: DataplaneKind,
+    config: &Config,
+    desired: &DesiredState,
+) -> Result<Vec<String>, DataplaneError> {
+    match kind {
+        DataplaneKind::Socket => plan_socket(config, desired),
+        DataplaneKind::Ipvs => plan_ipvs(config, desired),
+        DataplaneKind::Packet => plan_packet(config, desired),
+    }
+}
+
+fn plan_packet(_config: &Config, _desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
+    Err(not_yet(DataplaneKind::Packet).into())
 }
 
 fn plan_ipvs(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {

@@ -30,7 +30,7 @@ pub(super) fn look(places: &Places, facts: &mut Facts) {
         Some(AgentFact::Running { dataplane, .. }) => Some(*dataplane),
         Some(AgentFact::NotRunning) | None => None,
     };
-    facts.held = runs.or_else(|| held.services.values().next().map(|(kind, _)| *kind));
+    facts.held = runs.or_else(|| held.services.values().next().map(|(dataplanes, _)| dataplanes.first()));
     let began = Instant::now();
     for vip in vips.into_iter().filter(|vip| held.services.contains_key(vip)) {
         if began.elapsed() > DEADLINE_FOR_ALL {

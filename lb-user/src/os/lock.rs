@@ -1,6 +1,8 @@
 //! One agent per node: flock(2) on the directory that holds what the agents would fight about, or on a file in it. The kernel
 //! releases it when the process ends, however it ends, so there is no stale lock to clear away.
 
+mod shared;
+
 use std::{
     fmt, fs, io,
     os::fd::OwnedFd,
@@ -11,6 +13,8 @@ use rustix::{
     fs::{FlockOperation, Mode, OFlags, Stat, flock, fstat, major, minor, open, stat},
     io::Errno,
 };
+
+pub use shared::SharedLocks;
 
 /// The file in the state directory that is locked.
 pub const FILE: &str = "agent.lock";

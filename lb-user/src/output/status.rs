@@ -53,9 +53,9 @@ fn agent(out: &mut Block, agent: &AgentView, now: Timestamp) {
 }
 
 fn dataplane(out: &mut Block, dataplane: &DataplaneView) {
-    let DataplaneView { kind, why, scope, effective, error, facts } = dataplane;
+    let DataplaneView { kind: _, kinds: _, why, scope, effective, error, facts } = dataplane;
     let (verdict, tint) = if *effective { ("effective", None) } else { ("NOT effective", Some(Colour::Red)) };
-    out.line("dataplane", tint, &format!("{kind}, scope {scope}, {verdict}"));
+    out.line("dataplane", tint, &format!("{}, scope {scope}, {verdict}", dataplane.names()));
     if let Some(error) = error {
         out.line("", Some(Colour::Red), error);
     }

@@ -50,6 +50,7 @@ fn service(backends: Vec<BackendView>) -> ServiceView {
         vip: "10.103.97.2:6443".parse().unwrap(),
         hostname: Some("apiserver.cluster.local".parse().unwrap()),
         dataplane: DataplaneKind::Socket,
+        dataplanes: vec![DataplaneKind::Socket],
         policy: Policy::RoundRobin,
         backends,
     }
@@ -81,6 +82,7 @@ fn whole() -> StatusView {
         },
         dataplane: DataplaneView {
             kind: DataplaneKind::Socket,
+            kinds: vec![DataplaneKind::Socket],
             why: "the first that this host supports".to_owned(),
             scope: Scope::Host,
             effective: true,
@@ -167,6 +169,7 @@ fn json_is_the_one_of_the_specification() {
     )
     .unwrap();
     wanted["services"][0]["policy"] = "round-robin".into();
+    wanted["services"][0]["dataplanes"] = ["socket"].as_slice().into();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), wanted);
     assert!(text.starts_with("{\n  \"services\": [\n") && text.ends_with("}\n"), "{text}");
 }
@@ -207,6 +210,27 @@ AGE    TIME                  SERVICE    BACKEND           CHANGE
 warning    services[0].health.ca: backends are not verified
 "
     );
+}
+
+#[test]
+fn two_dataplanes_are_both_named_and_the_first_is_the_kind() {
+    let mut view = whole();
+    view.dataplane.kinds.push(DataplaneKind::Packet);
+    let text = status(&view, Format::Table, Style::PLAIN, now()).unwrap();
+    assert!(text.contains("\ndataplane  socket and packet, scope host, effective\n"), "{text}");
+    let json = status(&view, Format::Json, Style::PLAIN, now()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["dataplane"]["kind"], "socket");
+    assert_eq!(json["dataplane"]["kinds"], serde_json::json!(["socket", "packet"]));
+}
+
+#[test]
+fn what_an_older_agent_says_of_its_dataplane_is_understood() {
+    let mut json = serde_json::to_value(whole()).unwrap();
+    json["dataplane"].as_object_mut().unwrap().remove("kinds");
+    json["services"][0].as_object_mut().unwrap().remove("dataplanes");
+    let view: StatusView = serde_json::from_value(json).unwrap();
+    assert_eq!(view.dataplane.names(), "socket");
 }
 
 #[test]

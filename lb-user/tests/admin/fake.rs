@@ -53,6 +53,7 @@ pub fn status() -> StatusView {
         },
         dataplane: DataplaneView {
             kind: DataplaneKind::Socket,
+            kinds: vec![DataplaneKind::Socket],
             why: "asked for".to_owned(),
             scope: Scope::Host,
             effective: true,
@@ -65,6 +66,7 @@ pub fn status() -> StatusView {
             vip: "10.103.97.2:6443".parse().unwrap(),
             hostname: None,
             dataplane: DataplaneKind::Socket,
+            dataplanes: vec![DataplaneKind::Socket],
             policy: Policy::Random,
             backends: vec![backend("192.168.0.2:6443"), backend("[fd00::2]:6443")],
         }],

@@ -85,6 +85,106 @@ fn a_bad_address_or_name_is_named_at_its_value() {
 }
 
 #[test]
+fn dataplanes_that_cannot_work_together_are_named_at_the_second() {
+    assert_changes(&[
+        (
+            "services",
+            "dataplane: []\nservices",
+            "1:12: dataplane: no dataplane (hint: write auto, one of them",
+        ),
+        (
+            "services",
+            "dataplane: [socket, xdp]\nservices",
+            "1:21: dataplane[1]: \"xdp\" is none of socket, ipvs, packet",
+        ),
+        ("services", "dataplane: [auto]\nservices", "1:13: dataplane[0]: \"auto\" is none of socket, ipvs,"),
+        ("services", "dataplane: [packet, packet]\nservices", "1:21: dataplane[1]: packet is listed twice"),
+        (
+            "services",
+            "dataplane: [ipvs, packet]\nservices",
+            "1:19: dataplane[1]: packet and ipvs cannot work on one node: both would take the same packets (hint: name",
+        ),
+        (
+            "services",
+            "dataplane:\n- socket\n- packet\n- ipvs\nservices",
+            "4:3: dataplane[2]: ipvs and socket cannot work on one node: both would take the same connections",
+        ),
+        (
+            "services",
+            "dataplane: {socket: on}\nservices",
+            "1:12: dataplane: invalid type: map, expected a word, or a list",
+        ),
+        ("services", "dataplane: [1]\nservices", "1:13: dataplane[0]: \"1\" is none of socket, ipvs, packet"),
+    ]);
+}
+
+#[test]
+fn a_bad_setting_of_the_packet_dataplane_is_named_at_its_value() {
+    let many: Vec<_> = (0..65).map(|n| format!("e{n}")).collect();
+    let many = format!("packet: {{interfaces: [{}]}}\nservices", many.join(", "));
+    assert_changes(&[
+        ("services", "rescue: true\nservices", "1:9: rescue: \"true\" is none of on, off"),
+        ("services", "rescue: maybe\nservices", "1:9: rescue: \"maybe\" is none of on, off"),
+        (
+            "services",
+            "packet: {interface: x}\nservices",
+            "1:10: packet.interface: unknown field (hint: did you mean",
+        ),
+        (
+            "services",
+            "packet: {interfaces: []}\nservices",
+            "1:22: packet.interfaces: no interface (hint: write auto, or list names",
+        ),
+        (
+            "services",
+            "packet: {interfaces: eth0}\nservices",
+            "1:22: packet.interfaces: \"eth0\" is neither auto nor a list (hint: write [eth0])",
+        ),
+        (
+            "services",
+            "packet: {interfaces: [eth0, eth0]}\nservices",
+            "1:29: packet.interfaces[1]: eth0 is listed twice",
+        ),
+        (
+            "services",
+            "packet: {interfaces: [a234567890123456]}\nservices",
+            "1:23: packet.interfaces[0]: \"a234567890123456\" has 16 bytes, an interface's name has at most 15",
+        ),
+        (
+            "services",
+            "packet: {interfaces: [veth*, a/b]}\nservices",
+            "1:30: packet.interfaces[1]: \"a/b\" has '/', which no interface's name contains",
+        ),
+        (
+            "services",
+            "packet: {interfaces: ['']}\nservices",
+            "1:23: packet.interfaces[0]: empty interface name",
+        ),
+        (
+            "services",
+            "packet: {interfaces: [..]}\nservices",
+            "1:23: packet.interfaces[0]: \"..\" is no interface",
+        ),
+        ("services", &many, "1:22: packet.interfaces: 65 interface patterns, at most 64 are possible"),
+        (
+            "services",
+            "packet: {connections: 1023}\nservices",
+            "1:23: packet.connections: 1023 is not in 1024 to 1048576",
+        ),
+        (
+            "services",
+            "packet: {connections: 1048577}\nservices",
+            "1:23: packet.connections: 1048577 is not in 1024 to 1048576",
+        ),
+        (
+            "services",
+            "packet: {masquerade: auto}\nservices",
+            "1:22: packet.masquerade: invalid type: string \"auto\", expected a boolean",
+        ),
+    ]);
+}
+
+#[test]
 fn a_bad_choice_or_number_is_named_at_its_value() {
     assert_changes(&[
         (

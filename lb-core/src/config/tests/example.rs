@@ -2,13 +2,18 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::*;
 use crate::{
-    config::{BackendConfig, HostsConfig, KubernetesDiscovery, ServiceConfig},
-    model::{DataplaneKind, OnAllDown, OnDown, Policy, Prefer, Scope},
+    config::{BackendConfig, HostsConfig, Interfaces, KubernetesDiscovery, PacketConfig, ServiceConfig},
+    model::{DataplaneKind, Dataplanes, OnAllDown, OnDown, Policy, Prefer, Scope},
     probe::{Ca, CheckKind, HealthCheck, HttpCheck, ServerName, TlsCheck},
 };
 
 /// The example of the documentation, with every field.
-const EXAMPLE: &str = r#"dataplane: auto                  # auto | socket | ipvs | packet
+const EXAMPLE: &str = r#"dataplane: auto                  # auto | socket | ipvs | packet | [socket, packet]
+rescue: on                       # on: where the kernel can do it; off
+packet:
+  interfaces: auto               # auto: every interface; or a list of names and patterns with * and ?
+  connections: 16384             # 1024 to 1048576
+  masquerade: true
 scope: host                      # host: sockets of the agent's network namespace; node: pods' too
 cgroup: auto                     # auto: the root of the cgroup-v2 hierarchy; or a path
 bpffs: /sys/fs/bpf/lbctl         # where programs, links and maps are pinned
@@ -53,6 +58,8 @@ const DISCOVERY: &str =
 fn example_config() -> Config {
     Config {
         dataplane: None,
+        rescue: true,
+        packet: PacketConfig { interfaces: Interfaces::All, connections: 16_384, masquerade: true },
         scope: Scope::Host,
         cgroup: None,
         bpffs: "/sys/fs/bpf/lbctl".into(),
@@ -105,7 +112,9 @@ fn what_is_not_written_is_as_in_the_example() {
   backends: [192.168.0.2:6443, {address: 192.168.0.3:6443, weight: 2}]
 ";
     assert_eq!(load_text(least).unwrap(), example_config());
-    let nulls = format!("dataplane:\nhosts: ~\nmetrics: {{}}\n{least}  health:\n  policy: null\n");
+    let nulls = format!(
+        "dataplane:\nrescue: ~\npacket: {{interfaces: }}\nhosts: ~\nmetrics: {{}}\n{least}  health:\n  policy: null\n"
+    );
     assert_eq!(load_text(&nulls).unwrap(), example_config());
 }
 
@@ -144,7 +153,7 @@ services:
 - {name: d, vip: 10.0.0.1:3, backends: [10.0.0.2:1], health: {ca: /ca.crt, serverName: 10.0.0.9}}
 "#;
     let config = load_text(text).unwrap();
-    assert_eq!(config.dataplane, Some(DataplaneKind::Ipvs));
+    assert_eq!(config.dataplane, Some(Dataplanes::One(DataplaneKind::Ipvs)));
     assert_eq!(config.scope, Scope::Node);
     assert_eq!(config.cgroup, Some("/sys/fs/cgroup/unified".into()));
     assert_eq!(config.hosts, HostsConfig { path: "/tmp/hosts".into(), manage: false });
@@ -162,6 +171,42 @@ services:
     let CheckKind::Https(_, tls) = &d.health.kind else { panic!("https is the default") };
     let name = ServerName::Name("10.0.0.9".to_owned());
     assert_eq!(*tls, TlsCheck { ca: Ca::File("/ca.crt".into()), server_name: name });
+}
+
+#[test]
+fn one_dataplane_or_the_pair_is_understood_in_any_order() {
+    for (written, wanted) in [
+        ("auto", None),
+        ("socket", Some(DataplaneKind::Socket.into())),
+        ("packet", Some(DataplaneKind::Packet.into())),
+        ("[socket]", Some(DataplaneKind::Socket.into())),
+        ("[ipvs]", Some(DataplaneKind::Ipvs.into())),
+        ("[packet]", Some(DataplaneKind::Packet.into())),
+        ("[socket, packet]", Some(Dataplanes::SocketAndPacket)),
+        ("[packet, socket]", Some(Dataplanes::SocketAndPacket)),
+        ("\n- packet\n- socket", Some(Dataplanes::SocketAndPacket)),
+    ] {
+        let config = load_text(&format!("dataplane: {written}\n{LEAST}")).unwrap();
+        assert_eq!(config.dataplane, wanted, "{written}");
+        assert_eq!(config.names(DataplaneKind::Packet), written.contains("packet"), "{written}");
+    }
+}
+
+#[test]
+fn the_packet_dataplane_and_the_rescue_have_settings() {
+    let text = format!(
+        "rescue: off\npacket: {{interfaces: [eth0, 'veth*', vm-?], connections: 1048576, masquerade: false}}\n{LEAST}"
+    );
+    let config = load_text(&text).unwrap();
+    assert!(!config.rescue);
+    let packet = config.packet;
+    assert_eq!((packet.connections, packet.masquerade), (1_048_576, false));
+    for (name, wanted) in
+        [("eth0", true), ("eth1", false), ("veth1a2b", true), ("vm-1", true), ("vm-", false)]
+    {
+        assert_eq!(packet.interfaces.has(name), wanted, "{name}");
+        assert!(Interfaces::All.has(name), "{name}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     config::{DEFAULT_SERVICE, Problem},
-    model::{Policy, Scope},
+    model::{DataplaneKind, Dataplanes, Policy, Scope},
     probe::{CheckKind, HttpCheck},
 };
 
@@ -85,6 +85,11 @@ fn a_bad_flag_is_named_without_a_line() {
             "--backend[1]: backend 192.168.0.3:6443 is the",
         ),
         (Overrides { policy: some("x"), ..one_service() }, "--policy: \"x\" is none of"),
+        (Overrides { rescue: some("x"), ..one_service() }, "--rescue: \"x\" is none of on, off"),
+        (with_dataplane("x"), "--dataplane: \"x\" is none of auto, socket, ipvs, packet"),
+        (with_dataplane("socket,"), "--dataplane: \"\" is none of socket, ipvs, packet"),
+        (with_dataplane("ipvs,packet"), "--dataplane: packet and ipvs cannot work on one node"),
+        (with_dataplane("socket,packet,socket"), "--dataplane: socket is listed twice"),
         (Overrides { bpffs: some("x"), ..one_service() }, "--bpffs: \"x\" is not an absolute path"),
         (Overrides { hosts_path: some("x"), ..one_service() }, "--hosts-path: \"x\" is not"),
         (Overrides { admin_socket: some("x"), ..one_service() }, "--admin-socket: \"x\" is not"),
@@ -116,6 +121,26 @@ fn a_bad_flag_is_named_without_a_line() {
             assert!(seen.starts_with(wanted), "wanted {wanted}\nseen   {seen}");
             assert_eq!(seen.lines().count(), 1, "one mistake is one line: {seen}");
         }
+    }
+}
+
+fn with_dataplane(text: &str) -> Overrides {
+    Overrides { dataplane: some(text), ..one_service() }
+}
+
+#[test]
+fn a_flag_names_two_dataplanes_as_a_list_in_the_file_does() {
+    let file = format!("dataplane: ipvs\nrescue: on\n{LEAST}");
+    for (flag, wanted) in [
+        ("auto", None),
+        ("packet", Some(DataplaneKind::Packet.into())),
+        ("socket,packet", Some(Dataplanes::SocketAndPacket)),
+        ("packet, socket", Some(Dataplanes::SocketAndPacket)),
+    ] {
+        let flags = Overrides { rescue: some("off"), ..with_dataplane(flag) };
+        let config = load(Some(("lb.yaml", &file)), &flags).unwrap();
+        assert_eq!((config.dataplane, config.rescue), (wanted, false), "{flag}");
+        assert_eq!(flags.flags()[..2], [("dataplane", flag.to_owned()), ("rescue", "off".to_owned())]);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The rules. Each function reads one part, adds what is wrong to the report and goes on, so that all errors of a
 //! configuration are found in one pass; it gives `None` when it added something.
 
+mod dataplane;
 mod health;
+mod packet;
 mod paths;
 mod request;
 mod scalar;
@@ -13,7 +15,7 @@ use super::{
     Config, HostsConfig, address::listen_address, error::ConfigError, path::FieldPath, problem::Problem,
     raw::RawConfig, sources::Sources,
 };
-use crate::model::{DataplaneKind, Scope};
+use crate::model::Scope;
 
 /// On the loopback only: who wants to scrape from elsewhere says so.
 const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
@@ -39,13 +41,9 @@ impl Report<'_> {
 pub(super) fn config(raw: &RawConfig, sources: &Sources, errors: &mut Vec<ConfigError>) -> Option<Config> {
     let report = &mut Report { sources, errors };
     let root = FieldPath::root();
-    let dataplane = scalar::auto_or_choice(
-        &raw.dataplane,
-        DataplaneKind::ALL,
-        DataplaneKind::as_str,
-        &root.key("dataplane"),
-        report,
-    );
+    let dataplane = dataplane::choice(&raw.dataplane, &root.key("dataplane"), report);
+    let rescue = scalar::on_off(&raw.rescue, true, &root.key("rescue"), report);
+    let packet = packet::read(&raw.packet.clone().unwrap_or_default(), &root.key("packet"), report);
     let scope =
         scalar::choice(&raw.scope, Scope::ALL, Scope::as_str, Scope::Host, &root.key("scope"), report);
     let cgroup = paths::cgroup(&raw.cgroup, &root.key("cgroup"), report);
@@ -60,6 +58,8 @@ pub(super) fn config(raw: &RawConfig, sources: &Sources, errors: &mut Vec<Config
     let services = service::services(raw.services.as_deref().unwrap_or_default(), report);
     Some(Config {
         dataplane: dataplane?,
+        rescue: rescue?,
+        packet: packet?,
         scope: scope?,
         cgroup: cgroup?,
         bpffs: bpffs?,

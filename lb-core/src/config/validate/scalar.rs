@@ -24,21 +24,14 @@ pub(super) fn choice<T: Copy>(
     found
 }
 
-/// One of a closed set of words, or `auto`, which is the default.
-pub(super) fn auto_or_choice<T: Copy>(
+/// `on` or `off`, or the default.
+pub(super) fn on_off(
     raw: &Option<String>,
-    all: &[T],
-    name: fn(T) -> &'static str,
+    default: bool,
     path: &FieldPath,
     report: &mut Report<'_>,
-) -> Option<Option<T>> {
-    let Some(text) = raw.as_deref().filter(|text| *text != "auto") else { return Some(None) };
-    let found = all.iter().copied().find(|value| name(*value) == text);
-    if found.is_none() {
-        let choices = std::iter::once("auto").chain(all.iter().copied().map(name)).collect();
-        report.add(path, Problem::NotAChoice { text: text.to_owned(), choices });
-    }
-    found.map(Some)
+) -> Option<bool> {
+    choice(raw, &[true, false], |on| if on { "on" } else { "off" }, default, path, report)
 }
 
 /// A whole number in a range, or the default.

@@ -26,7 +26,7 @@ fn list(bench: &mut Bench, addresses: &[&str]) {
 }
 
 fn shown(bench: &Bench) -> Vec<(String, Source)> {
-    let services = bench.controller.services(bench.now, crate::model::DataplaneKind::Socket);
+    let services = bench.controller.services(bench.now, crate::model::DataplaneKind::Socket.into());
     services[0].backends.iter().map(|backend| (backend.address.to_string(), backend.source)).collect()
 }
 

@@ -281,7 +281,7 @@ fn connections_to_a_backend_that_the_config_forgot_are_watched_by_the_next_agent
     let bench = Bench::resume(config(&THREE[1..]), &State::default(), &adopted);
     assert!(bench.under_way.contains_key(&key(THREE[0])));
     assert_eq!(
-        bench.controller.services(bench.now, crate::model::DataplaneKind::Socket)[0].backends.len(),
+        bench.controller.services(bench.now, crate::model::DataplaneKind::Socket.into())[0].backends.len(),
         2
     );
 }

@@ -77,6 +77,7 @@ fn a_dataplane_that_is_named_must_be_usable_itself() {
             (|f| dataplane(f, "socket"), Good, "socket, named in the config, can be used"),
             (|f| dataplane(f, "ipvs"), Good, "ipvs, named in the config, can be used"),
             (|f| dataplane(f, "packet"), Fail, "not part of this version"),
+            (|f| dataplane(f, "socket,packet"), Fail, "not part of this version"),
             (
                 |f| {
                     dataplane(f, "socket");

@@ -33,8 +33,10 @@ fn agent(out: &mut Exposition, status: &StatusView) {
     out.sample("lbctl_config_loaded_timestamp_seconds", &[], agent.config_loaded.as_second());
     let dataplane = &status.dataplane;
     out.gauge("lbctl_dataplane_effective", "Whether the dataplane was proven to work.");
-    let labels = [("dataplane", dataplane.kind.as_str()), ("scope", dataplane.scope.as_str())];
-    out.sample("lbctl_dataplane_effective", &labels, u8::from(dataplane.effective));
+    for kind in &dataplane.kinds {
+        let labels = [("dataplane", kind.as_str()), ("scope", dataplane.scope.as_str())];
+        out.sample("lbctl_dataplane_effective", &labels, u8::from(dataplane.effective));
+    }
     if status.hosts.manage {
         out.gauge("lbctl_hosts_in_place", "Whether the agent's block is in the hosts file.");
         out.sample("lbctl_hosts_in_place", &[], u8::from(status.hosts.in_place));

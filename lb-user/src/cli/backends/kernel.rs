@@ -8,7 +8,7 @@ use std::{
 use lb_core::{
     config::ServiceConfig,
     control::Pair,
-    model::{Admin, DataplaneKind, Health, Source},
+    model::{Admin, DataplaneKind, Dataplanes, Health, Source},
     view::{BackendView, BackendsView, ConnectionsView, ProbeView, ServiceView},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn view(configured: &[ServiceConfig], kernel: &Held) -> BackendsView 
 
 fn held_service(
     vip: SocketAddr,
-    (dataplane, held): &(DataplaneKind, HeldService),
+    (dataplanes, held): &(Dataplanes, HeldService),
     config: Option<&ServiceConfig>,
     counters: &BTreeMap<Pair, Counters>,
 ) -> Option<ServiceView> {
@@ -56,7 +56,8 @@ fn held_service(
         name: held.name.clone().or_else(|| config.map(|config| config.name.clone())).or_else(unnamed)?,
         vip,
         hostname: config.and_then(|config| config.hostname.clone()),
-        dataplane: *dataplane,
+        dataplane: dataplanes.first(),
+        dataplanes: dataplanes.kinds().to_vec(),
         policy: held.policy,
         backends,
     })
@@ -73,6 +74,7 @@ fn absent_service(config: &ServiceConfig) -> ServiceView {
         vip: config.vip,
         hostname: config.hostname.clone(),
         dataplane: DataplaneKind::Socket,
+        dataplanes: vec![DataplaneKind::Socket],
         policy: config.policy,
         backends: config.backends.iter().map(absent).collect(),
     }
@@ -131,7 +133,7 @@ mod tests {
         let vip = addr("10.103.97.2:6443");
         let counted = Counters { active: 1, total: 2, refused: 3 };
         Held {
-            services: [(vip, (DataplaneKind::Socket, service))].into(),
+            services: [(vip, (DataplaneKind::Socket.into(), service))].into(),
             counters: [((vip, addr("192.0.2.9:6443")), counted)].into(),
         }
     }

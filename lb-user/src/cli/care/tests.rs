@@ -265,7 +265,7 @@ fn without_the_hosts_bpffs_it_is_ipvs_unless_a_dataplane_is_named() {
     }
     let care = parse(&[&LEAST[..], &["--dataplane", "ipvs"]].concat());
     let node = Overrides { dataplane: Some("ipvs".to_owned()), ..Overrides::default() };
-    assert_eq!(load(&mapping::map(care.flags, node)).dataplane, Some(DataplaneKind::Ipvs));
+    assert_eq!(load(&mapping::map(care.flags, node)).dataplane, Some(DataplaneKind::Ipvs.into()));
 }
 
 #[test]

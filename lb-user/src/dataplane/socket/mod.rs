@@ -15,6 +15,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -69,7 +70,7 @@ pub struct SocketDataplane {
     older_layouts: OlderLayouts,
     /// It takes no new connects any more.
     quiesced: bool,
-    lock: Option<AgentLock>,
+    lock: Option<Arc<AgentLock>>,
 }
 
 /// What was pinned by another version may go once this one works.
@@ -112,7 +113,7 @@ impl SocketDataplane {
 
     /// Keeps other agents away from what is pinned for as long as this lives.
     #[must_use]
-    pub fn holding(mut self, lock: AgentLock) -> Self {
+    pub fn holding(mut self, lock: Arc<AgentLock>) -> Self {
         self.lock = Some(lock);
         self
     }

@@ -170,3 +170,17 @@ fn a_file_is_made_that_only_its_owner_can_open() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     assert!(matches!(acquire_file(&link), Err(LockError::Open { .. })), "somebody else's file");
 }
+
+#[test]
+fn who_shares_locks_shares_one_until_the_last_lets_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let locks = SharedLocks::default();
+    let first = locks.acquire(dir.path()).unwrap();
+    let second = locks.clone().acquire(dir.path()).unwrap();
+    assert!(matches!(acquire(dir.path()), Err(LockError::Held { .. })));
+    drop(first);
+    assert!(matches!(SharedLocks::default().acquire(dir.path()), Err(LockError::Held { .. })));
+    drop(second);
+    drop(acquire(dir.path()).unwrap());
+    locks.acquire(dir.path()).unwrap();
+}
