@@ -11,6 +11,7 @@ pub mod ipvs;
 mod open;
 mod plan;
 mod plane;
+mod services;
 pub mod socket;
 pub mod tc;
 

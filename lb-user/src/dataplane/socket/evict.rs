@@ -3,7 +3,7 @@
 use lb_common::socket::Track;
 use lb_core::control::Pair;
 
-use super::encode;
+use crate::dataplane::services::encode;
 use crate::os::sockdiag::TcpSocket;
 
 /// The pair that a socket's connection belongs to. Sockets are reused: what the programs remember only counts while the

@@ -1,15 +1,12 @@
 //! The socket dataplane: eBPF on the cgroup hooks connect4/6, getpeername4/6 and sock_ops.
 //!
-//! `native` is the state as data, `encode` its bytes, `tables` the order of writes; `kernel` makes the calls, `evict`
-//! ends sockets.
+//! `native` is the state as data, `kernel` makes the calls, `evict` ends sockets.
 
-mod encode;
 mod evict;
 mod hook;
 mod inspect;
 mod kernel;
 mod native;
-mod tables;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use lb_common::socket::LAYOUT_VERSION;
 use lb_core::{
     control::{Eviction, Pair},
     desired::DesiredState,
@@ -27,14 +25,13 @@ use lb_core::{
 
 pub use hook::Hook;
 pub use kernel::{BpfLog, Loaded, Proof, Signals, answer_proof, attached, try_programs};
-pub use native::{Change, Choice, Serving, SocketService, SocketState, lower};
+pub use native::{Change, SocketState, lower};
 
-use self::{
-    kernel::{KernelMaps, Links, Pins},
-    tables::Tables,
-};
+use self::kernel::{Links, SocketMaps};
 use super::{
-    Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported, elders::Elders,
+    Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
+    elders::Elders,
+    services::{Pins, Tables, kernel::ServiceMaps, remove_pins},
 };
 use crate::os::{bpffs, capability, lock::AgentLock, sockdiag::SockDiag};
 
@@ -43,6 +40,14 @@ const RESYNC: Duration = Duration::from_secs(5);
 
 /// The cookie that no network namespace has: nobody is served.
 const NOBODY: u64 = u64::MAX;
+
+/// The letter of its layouts' directories.
+const LAYOUT: char = 'v';
+
+/// The pins of this layout version below `bpffs:` of the config.
+fn pins(bpffs: &Path) -> Pins {
+    Pins::new(bpffs, &format!("{LAYOUT}{LAYOUT_VERSION}"))
+}
 
 /// What the dataplane is told once.
 #[derive(Clone, Debug)]
@@ -62,7 +67,8 @@ pub struct Options {
 /// The socket dataplane, loaded.
 pub struct SocketDataplane {
     options: Options,
-    tables: Tables<KernelMaps>,
+    tables: Tables<ServiceMaps>,
+    maps: SocketMaps,
     links: Links,
     proof: Option<Proof>,
     can_end_sockets: bool,
@@ -86,9 +92,10 @@ impl SocketDataplane {
     pub fn open(options: Options) -> Result<(Self, Loaded), DataplaneError> {
         capability::require("program the socket dataplane")?;
         bpffs::ensure(&options.bpffs)?;
-        let pins = Pins::new(&options.bpffs);
+        let pins = pins(&options.bpffs);
         let loaded = kernel::load(&pins, options.log)?;
-        let mut maps = KernelMaps::open(&pins)?;
+        let mut maps = SocketMaps::open(&pins)?;
+        let tables = Tables::new(ServiceMaps::open(&pins)?);
         let links = Links::new(pins, &options.cgroup);
         if links.effective()?.is_empty() {
             maps.set_netns_cookie(NOBODY);
@@ -99,7 +106,8 @@ impl SocketDataplane {
             .map_err(DataplaneError::failed("ask", "NETLINK_SOCK_DIAG"))?;
         let this = Self {
             options,
-            tables: Tables::new(maps),
+            tables,
+            maps,
             links,
             proof: None,
             can_end_sockets,
@@ -121,7 +129,7 @@ impl SocketDataplane {
     /// What the kernel holds, without loading or changing anything; `None` when nothing is pinned. Without a cgroup
     /// to compare with, `hooks` are left out.
     pub fn peek(bpffs: &Path, cgroup: Option<&Path>) -> Result<Option<SocketState>, DataplaneError> {
-        let pins = Pins::new(bpffs);
+        let pins = pins(bpffs);
         if !pins.base().exists() {
             return Ok(None);
         }
@@ -129,13 +137,12 @@ impl SocketDataplane {
             Some(cgroup) => Links::new(pins.clone(), cgroup).effective()?,
             None => Default::default(),
         };
-        let maps = KernelMaps::open(&pins)?;
-        let scope = match maps.settings().netns_cookie {
+        let scope = match SocketMaps::open(&pins)?.settings().netns_cookie {
             0 => Some(Scope::Node),
             NOBODY => None,
             _ => Some(Scope::Host),
         };
-        let services = Tables::new(maps).observe()?;
+        let services = Tables::new(ServiceMaps::open(&pins)?).observe()?;
         Ok(Some(SocketState { hooks, scope, services }))
     }
 
@@ -146,19 +153,19 @@ impl SocketDataplane {
 
     /// What the kernel counted, without an agent.
     pub fn peek_counters(bpffs: &Path) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
-        Tables::new(KernelMaps::open(&Pins::new(bpffs))?).counters()
+        Tables::new(ServiceMaps::open(&pins(bpffs))?).counters()
     }
 
     /// Removes everything that any version of the agent ever pinned below `bpffs`.
     pub fn cleanup(bpffs: &Path) -> Result<Vec<String>, DataplaneError> {
-        let removed = kernel::remove_pins(bpffs, |_| true)?;
+        let removed = remove_pins(bpffs, LAYOUT, |_| true)?;
         bpffs::release(bpffs)?;
         Ok(removed)
     }
 
     fn remove_older_layouts(&mut self) -> Result<(), DataplaneError> {
-        let own = Pins::new(&self.options.bpffs).base().to_owned();
-        for layout in kernel::remove_pins(&self.options.bpffs, |dir| dir != own)? {
+        let own = pins(&self.options.bpffs).base().to_owned();
+        for layout in remove_pins(&self.options.bpffs, LAYOUT, |dir| dir != own)? {
             tracing::info!(layout, "removed what another version of lbctl had pinned");
         }
         self.older_layouts = OlderLayouts::Gone;
@@ -167,7 +174,7 @@ impl SocketDataplane {
 
     /// Dials the proof address, so that status never says that all is well while the hooks hang elsewhere.
     pub fn prove(&mut self) -> Result<Proof, DataplaneError> {
-        let proof = kernel::prove(self.tables.maps(), &self.options.cgroup)?;
+        let proof = kernel::prove(self.tables.maps(), &self.maps, &self.options.cgroup)?;
         self.proof = Some(proof);
         Ok(proof)
     }
@@ -177,7 +184,7 @@ impl SocketDataplane {
             // From outside the cgroup a proof takes a process, too dear for every look.
             Some(proof) if !proof.from_here => Ok(proof),
             // Where it shows anything else than before, this process may have been moved.
-            Some(known) if kernel::prove_again(self.tables.maps())? == known => Ok(known),
+            Some(known) if kernel::prove_again(self.tables.maps(), &self.maps)? == known => Ok(known),
             _ => self.prove(),
         }
     }
@@ -188,7 +195,7 @@ impl SocketDataplane {
             Some(Scope::Host) => self.own_cookie()?,
             None => NOBODY,
         };
-        self.tables.maps().set_netns_cookie(cookie);
+        self.maps.set_netns_cookie(cookie);
         Ok(())
     }
 
@@ -216,7 +223,7 @@ impl Dataplane for SocketDataplane {
 
     fn observe(&mut self, _desired: &DesiredState) -> Result<SocketState, DataplaneError> {
         let hooks = self.links.effective()?;
-        let scope = match self.tables.maps().settings().netns_cookie {
+        let scope = match self.maps.settings().netns_cookie {
             0 => Some(Scope::Node),
             NOBODY => None,
             cookie if !hooks.is_empty() => (cookie == self.own_cookie()?).then_some(Scope::Host),
@@ -237,12 +244,7 @@ impl Dataplane for SocketDataplane {
     fn subject(change: &Change) -> Option<SocketAddr> {
         match change {
             Change::Attach(_) | Change::SetScope(_) => None,
-            Change::AddService(vip, _)
-            | Change::Rename(vip, _)
-            | Change::AddMember(vip, _)
-            | Change::SetServing(vip, _)
-            | Change::RemoveMember(vip, _)
-            | Change::RemoveService(vip) => Some(*vip),
+            Change::Service(change) => Some(change.vip()),
         }
     }
 
@@ -253,12 +255,7 @@ impl Dataplane for SocketDataplane {
                 self.links.attach(*hook)
             }
             Change::SetScope(scope) => self.set_scope(*scope),
-            Change::AddService(vip, service) => self.tables.add_service(*vip, service),
-            Change::Rename(vip, name) => self.tables.rename(*vip, name),
-            Change::AddMember(vip, member) => self.tables.add_member(*vip, *member),
-            Change::SetServing(vip, serving) => self.tables.set_serving(*vip, serving),
-            Change::RemoveMember(vip, member) => self.tables.remove_member(*vip, *member),
-            Change::RemoveService(vip) => self.tables.remove_service(*vip),
+            Change::Service(change) => self.tables.apply(change),
         }
     }
 
@@ -266,7 +263,7 @@ impl Dataplane for SocketDataplane {
         if !self.can_end_sockets {
             return Ok(Evicted::default());
         }
-        let tracks = self.tables.maps().tracks_fd();
+        let tracks = self.maps.tracks_fd();
         super::evict::evict(&mut self.elders, self.options.scope, evictions, |diag| {
             let tracked = diag.tracked(tracks)?.into_iter();
             Ok(tracked.filter_map(|socket| Some((evict::pair_of(&socket)?, socket))).collect())
@@ -281,11 +278,11 @@ impl Dataplane for SocketDataplane {
         let proof = self.renew_proof()?;
         Ok(inspect::inspection(&inspect::Facts {
             cgroup: &self.options.cgroup,
-            pins: Pins::new(&self.options.bpffs).base(),
+            pins: pins(&self.options.bpffs).base(),
             hooks: &self.links.effective()?,
             proof,
             can_end_sockets: self.can_end_sockets,
-            untracked: self.tables.maps().settings().untracked,
+            untracked: self.maps.settings().untracked,
         }))
     }
 

@@ -1,18 +1,11 @@
 //! The socket dataplane's state as data, and the way from one state to another. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, fmt};
 
-use lb_core::{
-    desired::{DesiredBackend, DesiredService, DesiredState, home},
-    model::{Policy, Scope, ServiceName},
-};
+use lb_core::{desired::DesiredState, model::Scope};
 
 use super::hook::Hook;
-use crate::dataplane::HeldService;
+use crate::dataplane::services::{self, ServiceChange, Services};
 
 /// What the kernel holds, or should hold.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -22,50 +15,7 @@ pub struct SocketState {
     /// Whose sockets are served; `None`: those of a namespace that is not ours, or nobody's yet.
     pub scope: Option<Scope>,
     /// Each service under its VIP.
-    pub services: BTreeMap<SocketAddr, SocketService>,
-}
-
-/// One service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketService {
-    /// Its name.
-    pub name: ServiceName,
-    /// The backends that serve.
-    pub serving: Serving,
-    /// Every backend that is counted, serving or not.
-    pub members: BTreeSet<SocketAddr>,
-}
-
-/// The backends that serve, and how one of them is chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Serving {
-    /// How one is chosen.
-    pub policy: Choice,
-    /// Each with its weight, never 0. Empty: connects are refused at once.
-    pub weights: BTreeMap<SocketAddr, u32>,
-}
-
-/// The policies that the kernel programs know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// By chance.
-    Random,
-    /// In turn.
-    RoundRobin,
-    /// The one with the fewest established connections for its weight.
-    LeastConn,
-}
-
-impl From<SocketService> for HeldService {
-    fn from(service: SocketService) -> Self {
-        let policy = match service.serving.policy {
-            Choice::Random => Policy::Random,
-            Choice::RoundRobin => Policy::RoundRobin,
-            Choice::LeastConn => Policy::LeastConn,
-        };
-        let SocketService { name, serving, members } = service;
-        Self { name: Some(name), policy, weights: serving.weights, members }
-    }
+    pub services: Services,
 }
 
 /// One mutation.
@@ -75,18 +25,8 @@ pub enum Change {
     Attach(Hook),
     /// Say whose sockets are served; `None`: nobody's from now on.
     SetScope(Option<Scope>),
-    /// Make a service; its VIP is inserted last.
-    AddService(SocketAddr, SocketService),
-    /// Give a service another name.
-    Rename(SocketAddr, ServiceName),
-    /// Make a record for a backend that is to be counted.
-    AddMember(SocketAddr, SocketAddr),
-    /// Replace the serving set, atomically.
-    SetServing(SocketAddr, Serving),
-    /// Free a record. Its backend serves no longer.
-    RemoveMember(SocketAddr, SocketAddr),
-    /// Take a service away: its VIP first.
-    RemoveService(SocketAddr),
+    /// Change the tables.
+    Service(ServiceChange),
 }
 
 impl fmt::Display for Change {
@@ -95,50 +35,14 @@ impl fmt::Display for Change {
             Self::Attach(hook) => write!(f, "attach {hook}"),
             Self::SetScope(Some(scope)) => write!(f, "serve sockets of scope {scope}"),
             Self::SetScope(None) => f.write_str("serve no new connects"),
-            Self::AddService(vip, service) => {
-                write!(f, "add service {} at {vip}: {}", service.name, service.serving)
-            }
-            Self::Rename(vip, name) => write!(f, "rename the service at {vip} to {name}"),
-            Self::AddMember(vip, member) => write!(f, "count connections of {vip} to {member}"),
-            Self::SetServing(vip, serving) => write!(f, "serve {vip} by {serving}"),
-            Self::RemoveMember(vip, member) => write!(f, "count connections of {vip} to {member} no longer"),
-            Self::RemoveService(vip) => write!(f, "remove the service at {vip}"),
+            Self::Service(change) => change.fmt(f),
         }
-    }
-}
-
-impl fmt::Display for Serving {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.weights.is_empty() {
-            return f.write_str("nobody (connects are refused)");
-        }
-        let weights: Vec<_> = self.weights.iter().map(|(b, w)| format!("{b} (weight {w})")).collect();
-        f.write_str(&weights.join(", "))
     }
 }
 
 /// What the kernel of the node with this name should hold; without a scope it leaves new connects alone.
 pub fn lower(desired: &DesiredState, scope: Option<Scope>, node: &str) -> SocketState {
-    let services = desired.services.iter().map(|s| (s.vip, lower_service(s, node))).collect();
-    SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services }
-}
-
-fn lower_service(service: &DesiredService, node: &str) -> SocketService {
-    let home = match service.policy {
-        Policy::Sticky => home(node, &service.serving),
-        Policy::Random | Policy::RoundRobin | Policy::LeastConn => None,
-    };
-    let policy = match service.policy {
-        // Of one there is nothing to choose.
-        Policy::Random | Policy::Sticky => Choice::Random,
-        Policy::RoundRobin => Choice::RoundRobin,
-        Policy::LeastConn => Choice::LeastConn,
-    };
-    let serves = |b: &&DesiredBackend| b.weight > 0 && home.is_none_or(|home| home == b.address);
-    let weights: BTreeMap<_, _> =
-        service.serving.iter().filter(serves).map(|b| (b.address, b.weight)).collect();
-    let members = service.members.iter().chain(weights.keys()).copied().collect();
-    SocketService { name: service.name.clone(), serving: Serving { policy, weights }, members }
+    SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services: services::lower(desired, node) }
 }
 
 /// The mutations from `observed` to `wanted`, in order: hooks and scope, then what comes, then what goes.
@@ -147,99 +51,33 @@ pub fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
     if observed.scope != wanted.scope {
         changes.push(Change::SetScope(wanted.scope));
     }
-    for (vip, service) in &wanted.services {
-        match observed.services.get(vip) {
-            Some(old) => diff_service(*vip, old, service, &mut changes),
-            None => changes.push(Change::AddService(*vip, service.clone())),
-        }
-    }
-    let gone = observed.services.keys().filter(|vip| !wanted.services.contains_key(vip));
-    changes.extend(gone.copied().map(Change::RemoveService));
+    changes.extend(services::diff(&observed.services, &wanted.services).into_iter().map(Change::Service));
     changes
-}
-
-fn diff_service(vip: SocketAddr, old: &SocketService, new: &SocketService, changes: &mut Vec<Change>) {
-    if old.name != new.name {
-        changes.push(Change::Rename(vip, new.name.clone()));
-    }
-    changes.extend(new.members.difference(&old.members).map(|m| Change::AddMember(vip, *m)));
-    if old.serving != new.serving {
-        changes.push(Change::SetServing(vip, new.serving.clone()));
-    }
-    changes.extend(old.members.difference(&new.members).map(|m| Change::RemoveMember(vip, *m)));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
-
-    fn at(n: u8) -> SocketAddr {
-        SocketAddr::from(([192, 168, 0, n], 6443))
-    }
-
-    fn state(vip: u8, serving: &[(u8, u32)], members: &[u8]) -> SocketState {
-        let weights = serving.iter().map(|(n, w)| (at(*n), *w)).collect();
-        let service = SocketService {
-            name: "apiserver".parse().unwrap(),
-            serving: Serving { policy: Choice::Random, weights },
-            members: members.iter().map(|n| at(*n)).collect(),
-        };
-        SocketState {
-            hooks: Hook::ALL.into_iter().collect(),
-            scope: Some(Scope::Host),
-            services: BTreeMap::from([(at(vip), service)]),
-        }
-    }
-
-    #[test]
-    fn what_is_as_it_should_be_needs_no_change() {
-        let state = state(100, &[(1, 1)], &[1, 2]);
-        assert_eq!(diff(&state, &state), []);
-    }
-
-    #[test]
-    fn a_backend_that_is_replaced_comes_before_the_old_one_goes() {
-        let changes = diff(&state(100, &[(1, 1)], &[1]), &state(100, &[(2, 1)], &[2]));
-        assert!(matches!(
-            changes[..],
-            [Change::AddMember(_, new), Change::SetServing(..), Change::RemoveMember(_, old)]
-                if new == at(2) && old == at(1)
-        ));
-    }
-
-    #[test]
-    fn a_service_that_moves_to_another_vip_is_made_before_the_old_one_goes() {
-        let changes = diff(&state(100, &[(1, 1)], &[1]), &state(101, &[(1, 1)], &[1]));
-        assert!(matches!(
-            changes[..],
-            [Change::AddService(new, _), Change::RemoveService(old)] if new == at(101) && old == at(100)
-        ));
-    }
+    use crate::dataplane::services::native::{Choice, Serving, TableService};
 
     #[test]
     fn from_nothing_hooks_and_scope_come_before_services() {
-        let changes = diff(&SocketState::default(), &state(100, &[(1, 1)], &[1]));
-        let first_service = changes.iter().position(|c| matches!(c, Change::AddService(..))).unwrap();
+        let at = SocketAddr::from(([192, 168, 0, 1], 6443));
+        let service = TableService {
+            name: "apiserver".parse().unwrap(),
+            serving: Serving { policy: Choice::Random, weights: [(at, 1)].into() },
+            members: [at].into(),
+        };
+        let wanted = SocketState {
+            hooks: Hook::ALL.into_iter().collect(),
+            scope: Some(Scope::Host),
+            services: [(at, service)].into(),
+        };
+        let changes = diff(&SocketState::default(), &wanted);
+        let first_service = changes.iter().position(|c| matches!(c, Change::Service(_))).unwrap();
         assert_eq!(first_service, Hook::ALL.len() + 1);
         assert!(matches!(changes[Hook::ALL.len()], Change::SetScope(Some(Scope::Host))));
-    }
-
-    #[test]
-    fn sticky_serves_by_the_nodes_home_and_counts_all() {
-        let at = |n| DesiredBackend { address: at(n), weight: 1 };
-        let mut service = DesiredService {
-            name: "apiserver".parse().unwrap(),
-            vip: self::at(100),
-            policy: Policy::Sticky,
-            serving: vec![at(1), at(2), at(3)],
-            members: [1, 2, 3].map(self::at).to_vec(),
-            severed: BTreeSet::new(),
-        };
-        let home = home("node", &service.serving).unwrap();
-        let lowered = lower_service(&service, "node");
-        assert_eq!(lowered.serving.weights.into_keys().collect::<Vec<_>>(), [home]);
-        assert_eq!(lowered.members.len(), 3);
-        service.serving.clear();
-        assert!(lower_service(&service, "node").serving.weights.is_empty(), "nobody is nobody's home");
     }
 }

@@ -14,9 +14,8 @@ use aya::programs::{
     CgroupAttachMode, CgroupSockAddr, CgroupSockAddrAttachType, ProgramError, SockOps, links::FdLink,
 };
 
-use super::load::Pins;
 use crate::{
-    dataplane::{DataplaneError, socket::hook::Hook},
+    dataplane::{DataplaneError, services::Pins, socket::hook::Hook},
     os::bpf,
 };
 
@@ -43,14 +42,14 @@ impl Links {
     }
 
     fn open(&self, hook: Hook) -> Option<OwnedFd> {
-        bpf::object_get(&self.pins.link(hook)).ok()
+        bpf::object_get(&self.pins.links().join(hook.pin())).ok()
     }
 
     /// Gives every link that hangs where it should the program that is pinned now, without a gap.
     pub fn upgrade(&self) -> Result<(), DataplaneError> {
         for hook in self.effective()? {
             if let Some(link) = self.open(hook) {
-                let path = self.pins.program(hook);
+                let path = self.pins.program(hook.pin());
                 let program = bpf::object_get(&path)
                     .map_err(DataplaneError::failed("open", path.display().to_string()))?;
                 bpf::link_update(link.as_fd(), program.as_fd())
@@ -65,10 +64,10 @@ impl Links {
         let cgroup = File::open(&self.cgroup)
             .map_err(DataplaneError::failed("open cgroup", self.cgroup.display().to_string()))?;
         let predecessor = self.open(hook);
-        let link = create_link(&self.pins.program(hook), &cgroup, hook)
+        let link = create_link(&self.pins.program(hook.pin()), &cgroup, hook)
             .map_err(DataplaneError::failed("attach", format!("{hook} to {}", self.cgroup.display())))?;
         let (path, fresh) =
-            (self.pins.link(hook), self.pins.base().join("links").join(format!("{hook}_new")));
+            (self.pins.links().join(hook.pin()), self.pins.links().join(format!("{hook}_new")));
         if fresh.exists() {
             fs::remove_file(&fresh).map_err(DataplaneError::failed("remove", fresh.display().to_string()))?;
         }
@@ -109,24 +108,4 @@ fn create_link(
     let mut program = CgroupSockAddr::from_pin(program, kind)?;
     let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(|e: ProgramError| e)?;
     Ok(program.take_link(id)?.try_into()?)
-}
-
-/// Detaches every link pinned below a directory of links, and removes the pins. For `lbctl cleanup` and for what an
-/// older layout left.
-pub(super) fn detach_all(directory: &Path) -> Result<(), DataplaneError> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Ok(());
-    };
-    // Rewriting stops before what follows the connections goes.
-    let mut pins: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    pins.sort_by_key(|path| !path.to_string_lossy().contains("connect"));
-    for pin in pins {
-        if let Ok(link) = bpf::object_get(&pin)
-            && let Err(error) = bpf::link_detach(link.as_fd())
-        {
-            tracing::debug!(pin = %pin.display(), %error, "the link was detached already");
-        }
-        fs::remove_file(&pin).map_err(DataplaneError::failed("remove", pin.display().to_string()))?;
-    }
-    Ok(())
 }

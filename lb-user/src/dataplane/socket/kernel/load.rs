@@ -1,26 +1,23 @@
 //! Loading the programs and pinning what must outlive the agent.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
-    maps::{MapData, MapError},
+    maps::MapError,
     programs::{CgroupSockAddr, ProgramError, SockOps},
 };
 use aya_log::EbpfLogger;
-use lb_common::{
-    Endpoint,
-    socket::{Backend, LAYOUT_VERSION, MAX_BACKENDS, MAX_SERVICES, Service, Set, Settings, Track},
-};
+use lb_common::socket::{Settings, Track};
 use rustix::{io::Errno, time::ClockId};
 
 use super::signals::Signals;
 
-use crate::dataplane::{DataplaneError, socket::hook::Hook};
+use crate::dataplane::{
+    DataplaneError,
+    services::{self, Pins, Shape, array, open_map, pin_program},
+    socket::hook::Hook,
+};
 
 /// The programs, compiled by the build script.
 static PROGRAMS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbctl-socket"));
@@ -37,12 +34,6 @@ pub enum BpfLog {
     Debug,
 }
 
-/// Where things are pinned.
-#[derive(Clone, Debug)]
-pub struct Pins {
-    base: PathBuf,
-}
-
 /// What stays in user space of a load.
 pub struct Loaded {
     /// Takes the programs' log lines, where logging is on.
@@ -51,88 +42,19 @@ pub struct Loaded {
     pub signals: Signals,
 }
 
-impl Pins {
-    /// The pins of this layout version below `bpffs:` of the config.
-    pub fn new(bpffs: &Path) -> Self {
-        Self { base: bpffs.join(format!("v{LAYOUT_VERSION}")) }
-    }
-
-    /// The directory of this layout version.
-    pub fn base(&self) -> &Path {
-        &self.base
-    }
-
-    /// A map's pin.
-    pub fn map(&self, name: &str) -> PathBuf {
-        self.base.join("maps").join(name.to_ascii_lowercase())
-    }
-
-    /// A program's pin.
-    pub fn program(&self, hook: Hook) -> PathBuf {
-        self.base.join("programs").join(hook.pin())
-    }
-
-    /// A link's pin.
-    pub fn link(&self, hook: Hook) -> PathBuf {
-        self.base.join("links").join(hook.pin())
-    }
-
-    /// Makes the directories.
-    pub fn create(&self) -> Result<(), DataplaneError> {
-        for part in ["maps", "programs", "links"] {
-            let dir = self.base.join(part);
-            fs::create_dir_all(&dir).map_err(DataplaneError::denied(
-                "create",
-                dir.display().to_string(),
-                "CAP_DAC_OVERRIDE",
-            ))?;
-        }
-        Ok(())
-    }
-}
-
-/// A pinned map's shape, which aya does not check when it reopens a pin.
-pub(super) struct Shape {
-    /// The name in the object file.
-    pub(super) name: &'static str,
-    key: usize,
-    value: usize,
-    entries: u32,
-}
-
-const fn array<T>(name: &'static str, entries: u32) -> Shape {
-    Shape { name, key: 4, value: size_of::<T>(), entries }
-}
+/// Every pinned map that only this dataplane has.
+pub(super) const SHAPES: [Shape; 2] = [array::<Settings>("SETTINGS", 1), array::<Track>("TRACKS", 0)];
 
 /// Every pinned map.
-pub(super) const SHAPES: [Shape; 6] = [
-    Shape { name: "VIPS", key: size_of::<Endpoint>(), value: 4, entries: MAX_SERVICES + 1 },
-    array::<Service>("SERVICES", MAX_SERVICES),
-    array::<Set>("SETS", 2 * MAX_SERVICES),
-    array::<Backend>("BACKENDS", MAX_BACKENDS),
-    array::<Settings>("SETTINGS", 1),
-    array::<Track>("TRACKS", 0),
-];
-
-/// Opens a pinned map and checks that it is the one that we would have made.
-pub(super) fn open_map(pins: &Pins, shape: &Shape) -> Result<MapData, DataplaneError> {
-    let path = pins.map(shape.name);
-    let object = path.display().to_string();
-    let map = MapData::from_pin(&path).map_err(DataplaneError::failed("open", object.clone()))?;
-    let info = map.info().map_err(DataplaneError::failed("inspect", object.clone()))?;
-    let found = (info.key_size() as usize, info.value_size() as usize, info.max_entries());
-    if found == (shape.key, shape.value, shape.entries) {
-        return Ok(map);
-    }
-    let what = format!("another program's map is pinned there: key, value, entries are {found:?}");
-    Err(DataplaneError::failed("take over", object)(format!("{what}; remove it with `lbctl cleanup`")))
+fn shapes() -> impl Iterator<Item = &'static Shape> {
+    services::SHAPES.iter().chain(&SHAPES)
 }
 
 /// Loads the programs, with the maps that are pinned already or new ones, and pins them in place of their
 /// predecessors. Nothing is attached yet.
 pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
     pins.create()?;
-    for shape in SHAPES.iter().filter(|shape| pins.map(shape.name).exists()) {
+    for shape in shapes().filter(|shape| pins.map(shape.name).exists()) {
         open_map(pins, shape)?;
     }
     // Only a try tells whether the kernel has bpf_set_retval: distributions carry it back.
@@ -144,7 +66,7 @@ pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
         }
     };
     for hook in Hook::ALL {
-        pin_program(&mut ebpf, pins, hook)?;
+        pin_program(&mut ebpf, pins, hook.program(), hook.pin())?;
     }
     let logger = match log {
         BpfLog::Off => None,
@@ -202,7 +124,7 @@ fn load_object(pins: Option<&Pins>, log: BpfLog, set_retval: bool) -> Result<Ebp
     loader.verifier_log_level(VerifierLogLevel::STATS).override_global("HAS_SET_RETVAL", &set_retval, true);
     let syn_jiffies = syn_jiffies();
     loader.override_global("SYN_JIFFIES", &syn_jiffies, true);
-    for (pins, shape) in pins.iter().flat_map(|pins| SHAPES.iter().map(move |shape| (pins, shape))) {
+    for (pins, shape) in pins.iter().flat_map(|pins| shapes().map(move |shape| (pins, shape))) {
         loader.map_pin_path(shape.name, pins.map(shape.name));
     }
     let mut ebpf = loader.load(object)?;
@@ -224,19 +146,6 @@ fn load_program(ebpf: &mut Ebpf, hook: Hook) -> Result<(), Option<ProgramError>>
         }
     }
     .map_err(Some)
-}
-
-fn pin_program(ebpf: &mut Ebpf, pins: &Pins, hook: Hook) -> Result<(), DataplaneError> {
-    let (path, fresh) = (pins.program(hook), pins.base.join("programs").join(format!("{hook}_new")));
-    let object = path.display().to_string();
-    let program = ebpf.program_mut(hook.program());
-    let program = program
-        .ok_or_else(|| DataplaneError::failed("find", format!("program {hook}"))("not in the object"))?;
-    if fresh.exists() {
-        fs::remove_file(&fresh).map_err(DataplaneError::failed("remove", fresh.display().to_string()))?;
-    }
-    program.pin(&fresh).map_err(DataplaneError::failed("pin", object.clone()))?;
-    fs::rename(&fresh, &path).map_err(DataplaneError::failed("rename", object))
 }
 
 /// Tells a missing feature and a missing capability from other failures.

@@ -3,16 +3,13 @@
 mod links;
 mod load;
 mod maps;
-mod memory;
 mod proof;
 mod query;
-mod remove;
 mod signals;
 
 pub use links::Links;
-pub use load::{BpfLog, Loaded, Pins, load, try_programs};
-pub use maps::KernelMaps;
+pub use load::{BpfLog, Loaded, load, try_programs};
+pub use maps::SocketMaps;
 pub use proof::{Proof, answer_proof, prove, prove_again};
 pub use query::attached;
-pub use remove::remove_pins;
 pub use signals::Signals;

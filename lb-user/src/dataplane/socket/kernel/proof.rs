@@ -12,11 +12,11 @@ use std::{
 use lb_common::{Endpoint, socket::PROOF_SLOT};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
 
-use super::maps::KernelMaps;
+use super::maps::SocketMaps;
 use crate::{
     dataplane::{
         DataplaneError,
-        socket::{encode, tables::Maps as _},
+        services::{Maps as _, encode, kernel::ServiceMaps},
     },
     os::{cgroup::contains_us, process::wait_deadline},
 };
@@ -38,9 +38,9 @@ pub struct Proof {
 const HELPER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Dials the proof address, from this process if it lives below `cgroup`, else from a child that moves there.
-pub fn prove(maps: &mut KernelMaps, cgroup: &Path) -> Result<Proof, DataplaneError> {
+pub fn prove(maps: &mut ServiceMaps, own: &SocketMaps, cgroup: &Path) -> Result<Proof, DataplaneError> {
     let from_here = contains_us(cgroup);
-    prove_by(maps, from_here, |address| match from_here {
+    prove_by(maps, own, from_here, |address| match from_here {
         true => {
             answer_proof(address);
             Ok(())
@@ -51,24 +51,25 @@ pub fn prove(maps: &mut KernelMaps, cgroup: &Path) -> Result<Proof, DataplaneErr
 
 /// Dials the proof address from this process, where an earlier proof showed that it lives below the cgroup: to look
 /// that up means to read the table of mounts, which is long on a node.
-pub fn prove_again(maps: &mut KernelMaps) -> Result<Proof, DataplaneError> {
-    prove_by(maps, true, |address| {
+pub fn prove_again(maps: &mut ServiceMaps, own: &SocketMaps) -> Result<Proof, DataplaneError> {
+    prove_by(maps, own, true, |address| {
         answer_proof(address);
         Ok(())
     })
 }
 
 fn prove_by(
-    maps: &mut KernelMaps,
+    maps: &mut ServiceMaps,
+    own: &SocketMaps,
     from_here: bool,
     dial: impl FnOnce(SocketAddr) -> Result<(), DataplaneError>,
 ) -> Result<Proof, DataplaneError> {
     let address = proof_address();
     let key = encode::endpoint(address);
-    let before = maps.settings();
+    let before = own.settings();
     maps.insert_vip(key, PROOF_SLOT)?;
     let dialled = dial(address);
-    let after = maps.settings();
+    let after = own.settings();
     remove_proof(maps, key)?;
     dialled?;
     Ok(Proof {
@@ -80,7 +81,7 @@ fn prove_by(
 }
 
 /// Leftovers of an agent that was killed in the middle of a proof go too: the table has room for one.
-fn remove_proof(maps: &mut KernelMaps, key: Endpoint) -> Result<(), DataplaneError> {
+fn remove_proof(maps: &mut ServiceMaps, key: Endpoint) -> Result<(), DataplaneError> {
     let stale = maps.vips()?.into_iter().filter(|(vip, slot)| *slot == PROOF_SLOT && *vip != key);
     for (vip, _) in stale.collect::<Vec<_>>() {
         maps.remove_vip(vip)?;

@@ -10,7 +10,7 @@ use lb_common::socket::{SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, Signal as Bytes};
 use lb_core::control::{Pair, Signal};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
-use crate::dataplane::{DataplaneError, socket::encode};
+use crate::dataplane::{DataplaneError, services::encode};
 
 /// The ring buffer that the programs of one load write to.
 pub struct Signals(RingBuf<MapData>);

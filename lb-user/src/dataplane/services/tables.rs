@@ -20,7 +20,7 @@ use lb_core::model::ServiceName;
 
 use super::{
     encode,
-    native::{Choice, Serving, SocketService},
+    native::{Choice, ServiceChange, Serving, Services, TableService},
 };
 use crate::dataplane::{Counters, DataplaneError};
 
@@ -77,8 +77,8 @@ impl<M: Maps> Tables<M> {
     }
 
     /// What the maps hold. Entries that make no sense are left out, so that a difference mends them.
-    pub fn observe(&self) -> Result<BTreeMap<SocketAddr, SocketService>, DataplaneError> {
-        let mut services = BTreeMap::new();
+    pub fn observe(&self) -> Result<Services, DataplaneError> {
+        let mut services = Services::new();
         for (vip, slot) in self.maps.vips()? {
             if slot < MAX_SERVICES
                 && let Some(service) = self.observe_service(slot)
@@ -89,7 +89,7 @@ impl<M: Maps> Tables<M> {
         Ok(services)
     }
 
-    fn observe_service(&self, slot: u32) -> Option<SocketService> {
+    fn observe_service(&self, slot: u32) -> Option<TableService> {
         let service = self.maps.service(slot);
         let set = self.maps.set(set_index(slot, service.active));
         let weights = encode::members(&set)
@@ -101,7 +101,7 @@ impl<M: Maps> Tables<M> {
             _ => Choice::Random,
         };
         let members = self.records(slot).map(|(_, b)| encode::socket_addr(&b.endpoint)).collect();
-        Some(SocketService {
+        Some(TableService {
             name: encode::parse_name(&service.name)?,
             serving: Serving { policy, weights },
             members,
@@ -131,8 +131,20 @@ impl<M: Maps> Tables<M> {
         Ok(counted.collect())
     }
 
+    /// Makes one mutation.
+    pub fn apply(&mut self, change: &ServiceChange) -> Result<(), DataplaneError> {
+        match change {
+            ServiceChange::Add(vip, service) => self.add_service(*vip, service),
+            ServiceChange::Rename(vip, name) => self.rename(*vip, name),
+            ServiceChange::AddMember(vip, member) => self.add_member(*vip, *member),
+            ServiceChange::SetServing(vip, serving) => self.set_serving(*vip, serving),
+            ServiceChange::RemoveMember(vip, member) => self.remove_member(*vip, *member),
+            ServiceChange::Remove(vip) => self.remove_service(*vip),
+        }
+    }
+
     /// Makes a service: records, set, slot, and last its VIP.
-    pub fn add_service(&mut self, vip: SocketAddr, service: &SocketService) -> Result<(), DataplaneError> {
+    pub fn add_service(&mut self, vip: SocketAddr, service: &TableService) -> Result<(), DataplaneError> {
         let slot = self.free_slot()?;
         self.settle()?;
         // Records that outlived an earlier service in this slot belong to nobody any more.

@@ -101,8 +101,8 @@ fn serving(backends: &[u8]) -> Serving {
     Serving { policy: Choice::Random, weights: backends.iter().map(|n| (at(*n), 1)).collect() }
 }
 
-fn service(backends: &[u8]) -> SocketService {
-    SocketService {
+fn service(backends: &[u8]) -> TableService {
+    TableService {
         name: "apiserver".parse().unwrap(),
         serving: serving(backends),
         members: backends.iter().map(|n| at(*n)).collect(),

@@ -17,7 +17,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 /// # Safety
 /// The type is `repr(C)`, has no padding, holds integers only, and its size is a multiple of 8, which is the step of
 /// an array map's elements.
-pub(super) unsafe trait Plain: Copy {}
+pub unsafe trait Plain: Copy {}
 
 // SAFETY: see lb_common's test `no_layout_has_padding`.
 unsafe impl Plain for Backend {}
@@ -29,7 +29,7 @@ unsafe impl Plain for Set {}
 unsafe impl Plain for Settings {}
 
 /// An array map of `T` in memory.
-pub(super) struct Shared<T> {
+pub struct Shared<T> {
     start: NonNull<T>,
     count: u32,
     bytes: usize,
@@ -41,7 +41,7 @@ unsafe impl<T: Plain + Send> Send for Shared<T> {}
 
 impl<T: Plain> Shared<T> {
     /// Maps an array of `count` elements that was made with `BPF_F_MMAPABLE` (Linux 5.5).
-    pub(super) fn map(fd: impl AsFd, count: u32) -> io::Result<Self> {
+    pub fn map(fd: impl AsFd, count: u32) -> io::Result<Self> {
         let bytes = size_of::<T>() * count as usize;
         // SAFETY: a new mapping at an address of the kernel's choice; the kernel refuses more than the map holds.
         let start = unsafe {
@@ -60,13 +60,13 @@ impl<T: Plain> Shared<T> {
         unsafe { self.start.as_ptr().add(index) }
     }
 
-    pub(super) fn read(&self, index: u32) -> T {
+    pub fn read(&self, index: u32) -> T {
         // SAFETY: inside the mapping, aligned to its page and step; programs may write words of it meanwhile, which
         // a volatile read takes as they are.
         unsafe { self.place(index).read_volatile() }
     }
 
-    pub(super) fn write(&mut self, index: u32, value: &T) {
+    pub fn write(&mut self, index: u32, value: &T) {
         // SAFETY: as for `read`; nobody else writes what the caller writes.
         unsafe { self.place(index).write_volatile(*value) }
     }
@@ -89,13 +89,13 @@ impl<T> Drop for Shared<T> {
 
 impl Shared<Service> {
     /// Puts a set in force: one store, after everything written before.
-    pub(super) fn flip(&mut self, slot: u32, active: u64) {
+    pub fn flip(&mut self, slot: u32, active: u64) {
         // SAFETY: `place` is inside the mapping.
         self.word(slot, |s| unsafe { &raw mut (*s).active }).store(active, Ordering::SeqCst);
     }
 
     /// Writes everything but `active` and `turn`, which have owners of their own.
-    pub(super) fn write_identity(&mut self, slot: u32, service: &Service) {
+    pub fn write_identity(&mut self, slot: u32, service: &Service) {
         let place = self.place(slot);
         // SAFETY: `place` is inside the mapping, its fields are aligned, and nobody else writes them.
         unsafe {
@@ -108,7 +108,7 @@ impl Shared<Service> {
 
 impl Shared<Backend> {
     /// Marks a record as used or free, and leaves the counters to the programs.
-    pub(super) fn mark(&mut self, index: u32, used: bool) {
+    pub fn mark(&mut self, index: u32, used: bool) {
         let place = self.place(index);
         // SAFETY: `place` is inside the mapping, the field is aligned, and the programs do not touch it.
         unsafe { (&raw mut (*place).used).write_volatile(u32::from(used)) };
@@ -116,7 +116,7 @@ impl Shared<Backend> {
 }
 
 impl Shared<Settings> {
-    pub(super) fn set_netns_cookie(&mut self, cookie: u64) {
+    pub fn set_netns_cookie(&mut self, cookie: u64) {
         // SAFETY: `place` is inside the mapping.
         self.word(0, |s| unsafe { &raw mut (*s).netns_cookie }).store(cookie, Ordering::SeqCst);
     }
