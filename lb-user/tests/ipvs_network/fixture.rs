@@ -31,6 +31,10 @@ impl Netns {
         Self { name, file }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs something in the namespace.
     pub fn run<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         netns::within(&self.file, act).unwrap()
