@@ -144,6 +144,8 @@ pub const TALLY_BEGUN: u32 = 8;
 pub const TALLY_OPENED: u32 = 9;
 /// Connections that were sent to another backend before they were answered.
 pub const TALLY_RESCUED: u32 = 10;
+/// Connections that were taken out of the table: what is neither there nor counted here was displaced by others.
+pub const TALLY_ENDED: u32 = 11;
 /// Entries of `TALLY`. One element for each: an index into one that all share would be refused without CAP_PERFMON.
 pub const TALLIES: u32 = 16;
 

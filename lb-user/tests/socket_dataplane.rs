@@ -24,7 +24,11 @@ use lb_core::{
 use lb_user::{
     dataplane::{
         Dataplane as _,
-        socket::{BpfLog, Change, Choice, Hook, Options, Serving, SocketDataplane, SocketService},
+        services::{
+            ServiceChange,
+            native::{Choice, Serving, TableService},
+        },
+        socket::{BpfLog, Change, Hook, Options, SocketDataplane},
     },
     os::cgroup,
 };
@@ -118,17 +122,21 @@ fn accept_all(listener: &TcpListener) {
 }
 
 fn serving(backends: &[SocketAddr]) -> Serving {
-    Serving { policy: Choice::RoundRobin, weights: backends.iter().map(|b| (*b, 1)).collect() }
+    Serving {
+        policy: Choice::RoundRobin,
+        weights: backends.iter().map(|b| (*b, 1)).collect(),
+        reserve: BTreeSet::new(),
+    }
 }
 
 fn add(dataplane: &mut SocketDataplane, vip: &str, backends: &[SocketAddr]) -> SocketAddr {
     let vip = vip.parse().unwrap();
-    let service = SocketService {
+    let service = TableService {
         name: "test".parse().unwrap(),
         serving: serving(backends),
         members: backends.iter().copied().collect(),
     };
-    dataplane.apply(&Change::AddService(vip, service)).unwrap();
+    dataplane.apply(&Change::Service(ServiceChange::Add(vip, service))).unwrap();
     vip
 }
 
@@ -230,7 +238,12 @@ fn random_follows_the_weights() {
     let backends: Vec<_> = listeners.iter().map(|(_, address)| *address).collect();
     let vip = add(&mut dataplane, "127.103.97.7:6443", &backends);
     let weights = BTreeMap::from([(backends[0], 3), (backends[1], 1)]);
-    dataplane.apply(&Change::SetServing(vip, Serving { policy: Choice::Random, weights })).unwrap();
+    dataplane
+        .apply(&Change::Service(ServiceChange::SetServing(
+            vip,
+            Serving { policy: Choice::Random, weights, reserve: BTreeSet::new() },
+        )))
+        .unwrap();
     for _ in 0..2000 {
         TcpStream::connect(vip).unwrap();
     }
@@ -250,8 +263,8 @@ fn sockets_on_a_dead_backend_are_ended_and_no_others() {
     let mut hanging = TcpStream::connect(vip).unwrap();
     let mapped: SocketAddr = "[::ffff:127.103.97.8]:6443".parse().unwrap();
     let mut mapped = TcpStream::connect(mapped).unwrap();
-    dataplane.apply(&Change::AddMember(vip, live)).unwrap();
-    dataplane.apply(&Change::SetServing(vip, serving(&[live]))).unwrap();
+    dataplane.apply(&Change::Service(ServiceChange::AddMember(vip, live))).unwrap();
+    dataplane.apply(&Change::Service(ServiceChange::SetServing(vip, serving(&[live])))).unwrap();
     let mut well = TcpStream::connect(vip).unwrap();
     let evicted = dataplane.evict(&[Eviction { pair: (vip, dead), which: Which::All }]).unwrap();
     assert_eq!((evicted.ended, evicted.failed), (2, 0));
@@ -329,7 +342,7 @@ fn readers_never_see_a_torn_set() {
     }
     let vip = add(&mut dataplane, "127.103.97.11:6443", &sets[0].1);
     for member in &sets[1].1 {
-        dataplane.apply(&Change::AddMember(vip, *member)).unwrap();
+        dataplane.apply(&Change::Service(ServiceChange::AddMember(vip, *member))).unwrap();
     }
     let (stop, made, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -344,7 +357,9 @@ fn readers_never_see_a_torn_set() {
         let mut round = 0;
         while round < 200 || made.load(Ordering::Relaxed) < 2000 {
             let members = &sets[round % 2].1;
-            dataplane.apply(&Change::SetServing(vip, serving(&members[..1 + round % 40]))).unwrap();
+            dataplane
+                .apply(&Change::Service(ServiceChange::SetServing(vip, serving(&members[..1 + round % 40]))))
+                .unwrap();
             round += 1;
         }
         stop.store(true, Ordering::Relaxed);

@@ -6,7 +6,8 @@ use super::{Controller, Effect, Eviction, Now, Tracked, Which, track::Drain};
 use crate::{
     config::ServiceConfig,
     desired::{
-        Candidate, DesiredBackend, DesiredService, DesiredState, Ramp, ends_connections, grown, serving,
+        Candidate, DesiredBackend, DesiredService, DesiredState, OutWhy, Ramp, Standing, ends_connections,
+        grown, serving,
     },
     model::{Admin, BackendKey, OnDown},
 };
@@ -41,7 +42,7 @@ impl Controller {
         let candidates: Vec<_> = keys.iter().filter_map(|key| self.candidate(key)).collect();
         let standings = serving(&candidates, service.prefer, service.on_all_down);
         let mut serving = Vec::new();
-        let mut severed = BTreeSet::new();
+        let (mut reserve, mut severed) = (BTreeSet::new(), BTreeSet::new());
         for ((key, candidate), standing) in keys.iter().zip(&candidates).zip(standings) {
             let Some(tracked) = self.backends.get_mut(key) else { continue };
             tracked.standing = standing;
@@ -51,6 +52,9 @@ impl Controller {
                 .and_then(|length| Ramp::at(now.instant, tracked.machine.recovered()?, length));
             if standing.is_serving() {
                 serving.push((key.address, (candidate.weight, tracked.ramp)));
+            }
+            if standing == Standing::Out(OutWhy::LocalFirst) {
+                reserve.insert(key.address);
             }
             let ends = ends_connections(candidate, standing, service.on_down);
             if ends {
@@ -75,6 +79,7 @@ impl Controller {
             vip: service.vip,
             policy: service.policy,
             serving,
+            reserve,
             members,
             severed,
         }

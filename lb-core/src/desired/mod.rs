@@ -34,6 +34,8 @@ pub struct DesiredService {
     pub policy: Policy,
     /// Those that take new connections; when empty, connects fail at once.
     pub serving: Vec<DesiredBackend>,
+    /// Those that are up and stand by behind others: where a connection goes that one of those does not answer.
+    pub reserve: BTreeSet<SocketAddr>,
     /// All known backends, serving or not: their counters are kept.
     pub members: Vec<SocketAddr>,
     /// Members whose established connections are ended: a dataplane that forwards packets lets none through to them.

@@ -7,7 +7,7 @@ use lb_common::{
     Address, Endpoint,
     packet::{
         ClientKey, FLOW_ANSWERED, FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_RESET, Flow,
-        NodeKey, Rules, SEEN_STEP_NS, TALLY_OPENED,
+        NodeKey, Rules, SEEN_STEP_NS, TALLY_ENDED, TALLY_OPENED,
     },
 };
 
@@ -161,6 +161,7 @@ fn enter(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool {
 /// Takes a connection out of the table.
 #[inline(always)]
 pub fn forget(client: &ClientKey, node: &NodeKey, found: &Found) {
+    count(TALLY_ENDED);
     match found.stage {
         Stage::Opening => {
             let _ = OPENING.remove(client);

@@ -11,7 +11,9 @@ use lb_core::{
     model::{DataplaneKind, Dataplanes, Policy, ServiceName},
 };
 
-use super::{Counters, DataplaneError, ipvs::IpvsDataplane, socket::SocketDataplane};
+use super::{
+    Counters, DataplaneError, ipvs::IpvsDataplane, packet::PacketDataplane, socket::SocketDataplane,
+};
 use crate::os::capability;
 
 /// One service that the kernel holds.
@@ -69,27 +71,6 @@ impl Held {
     }
 }
 
-/// What the packet dataplane holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PacketHeld {
-    /// Each service under its VIP.
-    pub(super) services: BTreeMap<SocketAddr, HeldService>,
-    /// Whether new connections are taken.
-    pub(super) takes: bool,
-    /// What was counted.
-    pub(super) counters: BTreeMap<Pair, Counters>,
-}
-
-/// What the packet dataplane holds; `None`: nothing.
-pub(super) fn peek_packet(_bpffs: &Path) -> Result<Option<PacketHeld>, DataplaneError> {
-    Ok(None)
-}
-
-/// Removes everything that the packet dataplane of any version ever pinned. Says what was removed.
-fn cleanup_packet(_bpffs: &Path) -> Result<Vec<String>, DataplaneError> {
-    Ok(Vec::new())
-}
-
 /// What the kernel holds of us; `None`: nothing.
 pub fn peek(bpffs: &Path, state_dir: &Path) -> Result<Option<Held>, DataplaneError> {
     let mut held = None;
@@ -100,7 +81,7 @@ pub fn peek(bpffs: &Path, state_dir: &Path) -> Result<Option<Held>, DataplaneErr
         held.take(DataplaneKind::Ipvs, services);
         held.count(IpvsDataplane::peek_counters()?);
     }
-    if let Some(packet) = peek_packet(bpffs)? {
+    if let Some(packet) = PacketDataplane::peek(bpffs)? {
         let held = held.get_or_insert_with(Held::default);
         // Packets meet its programs before IPVS, unless it was told to leave them alone.
         if packet.takes || (held.services.is_empty() && !socket_takes) {
@@ -129,7 +110,7 @@ pub fn cleanup(bpffs: &Path, state_dir: &Path) -> Result<Vec<String>, DataplaneE
     let mut removed = Vec::new();
     if bpffs.exists() {
         capability::require("detach programs")?;
-        removed.extend(cleanup_packet(bpffs)?);
+        removed.extend(PacketDataplane::cleanup(bpffs)?);
         removed.extend(SocketDataplane::cleanup(bpffs)?);
     }
     removed.extend(IpvsDataplane::cleanup(state_dir)?);

@@ -9,9 +9,10 @@ mod evict;
 mod held;
 pub mod ipvs;
 mod open;
+mod packet;
 mod plan;
 mod plane;
-mod services;
+pub mod services;
 pub mod socket;
 pub mod tc;
 

@@ -7,9 +7,9 @@ use lb_core::{
 };
 
 use super::{
-    DataplaneError, Plane, held,
+    DataplaneError, Plane,
     ipvs::{self, IpvsDataplane},
-    not_yet,
+    packet::{self, PacketDataplane},
     socket::{BpfLog, Loaded, Options, Signals, SocketDataplane},
 };
 use crate::{
@@ -124,8 +124,12 @@ impl Opener {
     }
 
     /// Its pins lie beside the socket dataplane's, below the same lock.
-    fn open_packet(&self, _config: &Config) -> Result<(Box<dyn Plane>, Told), DataplaneError> {
-        Err(not_yet(DataplaneKind::Packet).into())
+    fn open_packet(&self, config: &Config) -> Result<(Box<dyn Plane>, Told), DataplaneError> {
+        capability::require("program the packet dataplane")?;
+        bpffs::ensure(&config.bpffs)?;
+        let lock = self.locks.acquire(&config.bpffs)?;
+        let dataplane = PacketDataplane::open(packet_options(config))?;
+        Ok((Box::new(dataplane.holding(lock)), Told::default()))
     }
 
     /// Opens what an earlier agent left of other dataplanes than those in use: connections may still hang on it.
@@ -155,11 +159,24 @@ impl Opener {
             DataplaneKind::Ipvs if IpvsDataplane::peek(&config.state_dir)?.is_some() => {
                 open_ipvs(config).map(Some)
             }
-            DataplaneKind::Packet if held::peek_packet(&config.bpffs)?.is_some() => {
+            DataplaneKind::Packet if PacketDataplane::peek(&config.bpffs)?.is_some() => {
                 self.open_packet(config).map(|(plane, _)| Some(plane))
             }
             DataplaneKind::Socket | DataplaneKind::Ipvs | DataplaneKind::Packet => Ok(None),
         }
+    }
+}
+
+/// What a configuration means to the packet dataplane.
+pub(super) fn packet_options(config: &Config) -> packet::Options {
+    packet::Options {
+        bpffs: config.bpffs.clone(),
+        scope: config.scope,
+        node: node::name(),
+        interfaces: config.packet.interfaces.clone(),
+        connections: config.packet.connections,
+        masquerade: config.packet.masquerade,
+        rescue: config.rescue,
     }
 }
 

@@ -28,3 +28,8 @@ pub fn missing() -> io::Result<Vec<&'static str>> {
     };
     Ok(NEEDED.into_iter().filter(|(set, _)| is_missing(*set)).map(|(_, name)| name).collect())
 }
+
+/// Whether this process holds a capability. Where that cannot be read it is taken to be so: the kernel decides.
+pub fn has(capability: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|held| held.effective.contains(capability)) || capabilities(None).is_err()
+}

@@ -24,6 +24,7 @@ fn service(vip: u8, serving: &[(u8, u32)], members: &[u8], severed: &[u8]) -> De
             .map(|(n, weight)| DesiredBackend { address: at(*n), weight: *weight })
             .collect(),
         members: members.iter().map(|n| at(*n)).collect(),
+        reserve: BTreeSet::new(),
         severed: severed.iter().map(|n| at(*n)).collect(),
     }
 }

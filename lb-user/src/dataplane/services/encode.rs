@@ -60,6 +60,7 @@ pub fn parse_name(bytes: &[u8; NAME_LENGTH + 1]) -> Option<ServiceName> {
 pub const EMPTY_SET: Set = Set {
     count: 0,
     policy: POLICY_RANDOM,
+    reserve: 0,
     total: 0,
     stride: 1,
     members: [Member { backend: 0, upto: u32::MAX }; MAX_MEMBERS],
@@ -75,10 +76,16 @@ pub fn set(serving: &Serving, index: &BTreeMap<SocketAddr, u32>) -> Set {
         Choice::LeastConn => POLICY_LEAST_CONN,
     };
     let known = serving.weights.iter().filter_map(|(address, weight)| Some((*index.get(address)?, *weight)));
-    for (place, (backend, weight)) in set.members.iter_mut().zip(known) {
+    let mut places = set.members.iter_mut();
+    for ((backend, weight), place) in known.zip(&mut places) {
         set.total += weight;
         set.count += 1;
         *place = Member { backend, upto: set.total };
+    }
+    let reserve = serving.reserve.iter().filter_map(|address| index.get(address));
+    for (backend, place) in reserve.zip(&mut places) {
+        set.reserve += 1;
+        *place = Member { backend: *backend, upto: u32::MAX };
     }
     set.stride = stride(set.total);
     set
@@ -92,6 +99,13 @@ pub fn members(set: &Set) -> impl Iterator<Item = (u32, u32)> {
         *before = member.upto;
         Some((member.backend, weight))
     })
+}
+
+/// The backend records that stand by in a set.
+pub fn reserve(set: &Set) -> impl Iterator<Item = u32> {
+    let first = (set.count as usize).min(MAX_MEMBERS);
+    let last = (first + usize::from(set.reserve)).min(MAX_MEMBERS);
+    set.members[first..last].iter().map(|member| member.backend)
 }
 
 /// Steps of this size visit each point of the round exactly once (it is coprime with `total`) and, being near the
@@ -115,7 +129,7 @@ mod tests {
         let at = |n: usize| SocketAddr::from(([10, 0, 0, n as u8], 6443));
         let weights_by = weights.iter().enumerate().map(|(n, w)| (at(n), *w)).collect();
         let index = (0..weights.len()).map(|n| (at(n), n as u32 + 7)).collect();
-        (Serving { policy: Choice::RoundRobin, weights: weights_by }, index)
+        (Serving { policy: Choice::RoundRobin, weights: weights_by, reserve: [].into() }, index)
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Serving {
     pub policy: Choice,
     /// Each with its weight, never 0. Empty: connects are refused at once.
     pub weights: BTreeMap<SocketAddr, u32>,
+    /// Those that stand by for connections that one of them does not answer.
+    pub reserve: BTreeSet<SocketAddr>,
 }
 
 /// The policies that the kernel programs know.
@@ -134,8 +136,13 @@ fn lower_service(service: &DesiredService, node: &str) -> TableService {
     let serves = |b: &&DesiredBackend| b.weight > 0 && home.is_none_or(|home| home == b.address);
     let weights: BTreeMap<_, _> =
         service.serving.iter().filter(serves).map(|b| (b.address, b.weight)).collect();
+    let stands_by = service.serving.iter().map(|b| b.address).chain(service.reserve.iter().copied());
+    let reserve = match weights.is_empty() {
+        true => BTreeSet::new(),
+        false => stands_by.filter(|address| !weights.contains_key(address)).collect(),
+    };
     let members = service.members.iter().chain(weights.keys()).copied().collect();
-    TableService { name: service.name.clone(), serving: Serving { policy, weights }, members }
+    TableService { name: service.name.clone(), serving: Serving { policy, weights, reserve }, members }
 }
 
 /// The mutations from `observed` to `wanted`, in order: what comes, then what goes.
@@ -175,7 +182,7 @@ mod tests {
         let weights = serving.iter().map(|(n, w)| (at(*n), *w)).collect();
         let service = TableService {
             name: "apiserver".parse().unwrap(),
-            serving: Serving { policy: Choice::Random, weights },
+            serving: Serving { policy: Choice::Random, weights, reserve: BTreeSet::new() },
             members: members.iter().map(|n| at(*n)).collect(),
         };
         BTreeMap::from([(at(vip), service)])
@@ -215,12 +222,14 @@ mod tests {
             policy: Policy::Sticky,
             serving: vec![at(1), at(2), at(3)],
             members: [1, 2, 3].map(self::at).to_vec(),
+            reserve: BTreeSet::new(),
             severed: BTreeSet::new(),
         };
         let home = home("node", &service.serving).unwrap();
         let lowered = lower_service(&service, "node");
         assert_eq!(lowered.serving.weights.into_keys().collect::<Vec<_>>(), [home]);
         assert_eq!(lowered.members.len(), 3);
+        assert_eq!(lowered.serving.reserve.len(), 2, "the others stand by");
         service.serving.clear();
         assert!(lower_service(&service, "node").serving.weights.is_empty(), "nobody is nobody's home");
     }

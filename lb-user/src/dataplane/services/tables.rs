@@ -20,7 +20,7 @@ use lb_core::model::ServiceName;
 
 use super::{
     encode,
-    native::{Choice, ServiceChange, Serving, Services, TableService},
+    native::{Choice, ServiceChange, Services, Serving, TableService},
 };
 use crate::dataplane::{Counters, DataplaneError};
 
@@ -76,6 +76,11 @@ impl<M: Maps> Tables<M> {
         &mut self.maps
     }
 
+    /// The maps, for reading.
+    pub fn look(&self) -> &M {
+        &self.maps
+    }
+
     /// What the maps hold. Entries that make no sense are left out, so that a difference mends them.
     pub fn observe(&self) -> Result<Services, DataplaneError> {
         let mut services = Services::new();
@@ -95,6 +100,9 @@ impl<M: Maps> Tables<M> {
         let weights = encode::members(&set)
             .map(|(index, weight)| Some((encode::socket_addr(&self.backend(index)?.endpoint), weight)))
             .collect::<Option<_>>()?;
+        let reserve = encode::reserve(&set)
+            .map(|index| Some(encode::socket_addr(&self.backend(index)?.endpoint)))
+            .collect::<Option<_>>()?;
         let policy = match set.policy {
             lb_common::socket::POLICY_ROUND_ROBIN => Choice::RoundRobin,
             lb_common::socket::POLICY_LEAST_CONN => Choice::LeastConn,
@@ -103,9 +111,22 @@ impl<M: Maps> Tables<M> {
         let members = self.records(slot).map(|(_, b)| encode::socket_addr(&b.endpoint)).collect();
         Some(TableService {
             name: encode::parse_name(&service.name)?,
-            serving: Serving { policy, weights },
+            serving: Serving { policy, weights, reserve },
             members,
         })
+    }
+
+    /// The index of each backend's record, by VIP and backend.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn records_by_pair(&self) -> Result<BTreeMap<(SocketAddr, SocketAddr), u32>, DataplaneError> {
+        let vips = self.maps.vips()?.into_iter().filter(|(_, slot)| *slot < MAX_SERVICES);
+        let records = vips.flat_map(|(vip, slot)| {
+            let vip = encode::socket_addr(&vip);
+            self.index(slot).into_iter().map(move |(member, index)| ((vip, member), index))
+        });
+        Ok(records.collect())
     }
 
     fn backend(&self, index: u32) -> Option<Backend> {

@@ -98,7 +98,11 @@ fn at(n: u8) -> SocketAddr {
 }
 
 fn serving(backends: &[u8]) -> Serving {
-    Serving { policy: Choice::Random, weights: backends.iter().map(|n| (at(*n), 1)).collect() }
+    Serving {
+        policy: Choice::Random,
+        weights: backends.iter().map(|n| (at(*n), 1)).collect(),
+        reserve: [].into(),
+    }
 }
 
 fn service(backends: &[u8]) -> TableService {

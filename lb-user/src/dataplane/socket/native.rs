@@ -67,7 +67,7 @@ mod tests {
         let at = SocketAddr::from(([192, 168, 0, 1], 6443));
         let service = TableService {
             name: "apiserver".parse().unwrap(),
-            serving: Serving { policy: Choice::Random, weights: [(at, 1)].into() },
+            serving: Serving { policy: Choice::Random, weights: [(at, 1)].into(), reserve: [].into() },
             members: [at].into(),
         };
         let wanted = SocketState {

@@ -46,6 +46,11 @@ impl ServiceMaps {
             grace: GracePeriod::new().map_err(DataplaneError::failed("make", "a map of maps"))?,
         })
     }
+
+    /// Puts right how many connections of a record are open.
+    pub fn set_active(&mut self, index: u32, active: u64) {
+        self.backends.set_active(index, active);
+    }
 }
 
 impl Maps for ServiceMaps {

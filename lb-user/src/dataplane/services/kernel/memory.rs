@@ -9,7 +9,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering, fence},
 };
 
-use lb_common::socket::{Backend, Service, Set, Settings};
+use lb_common::{
+    packet::{Rules, Way},
+    socket::{Backend, Service, Set, Settings},
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Plain data of `lb_common::socket`: any bit pattern is a value.
@@ -27,6 +30,12 @@ unsafe impl Plain for Service {}
 unsafe impl Plain for Set {}
 // SAFETY: as above.
 unsafe impl Plain for Settings {}
+// SAFETY: as above.
+unsafe impl Plain for Way {}
+// SAFETY: as above.
+unsafe impl Plain for Rules {}
+// SAFETY: an integer.
+unsafe impl Plain for u64 {}
 
 /// An array map of `T` in memory.
 pub struct Shared<T> {
@@ -112,6 +121,21 @@ impl Shared<Backend> {
         let place = self.place(index);
         // SAFETY: `place` is inside the mapping, the field is aligned, and the programs do not touch it.
         unsafe { (&raw mut (*place).used).write_volatile(u32::from(used)) };
+    }
+}
+
+impl Shared<Backend> {
+    /// Puts right how many connections are open; a program may count one more or less at the same moment.
+    pub fn set_active(&mut self, index: u32, active: u64) {
+        // SAFETY: `place` is inside the mapping.
+        self.word(index, |b| unsafe { &raw mut (*b).active }).store(active, Ordering::SeqCst);
+    }
+}
+
+impl Shared<u64> {
+    /// Adds to a number that programs add to as well.
+    pub fn add(&mut self, index: u32, n: u64) {
+        self.word(index, |word| word).fetch_add(n, Ordering::SeqCst);
     }
 }
 

@@ -1,0 +1,94 @@
+//! What a look at the running dataplane says to people.
+
+use std::collections::BTreeSet;
+
+use super::{PacketDataplane, kernel::pins};
+use crate::{
+    dataplane::{
+        DataplaneError, Inspection,
+        tc::{Direction, Foreign, Hung, Place, Title},
+    },
+    os::netlink::routes::LOOPBACK,
+};
+
+pub(super) fn inspect(plane: &PacketDataplane) -> Result<Inspection, DataplaneError> {
+    let hung = plane.hooks.observe()?;
+    let running: BTreeSet<Place> =
+        hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
+    let interfaces: BTreeSet<u32> = running.iter().map(|place| place.interface).collect();
+    let foreign = plane.hooks.foreign(interfaces.iter().copied(), &BTreeSet::new())?;
+    Ok(Inspection {
+        ineffective: ineffective(&running),
+        warnings: warnings(plane, &foreign),
+        facts: facts(plane, &interfaces),
+    })
+}
+
+fn ineffective(running: &BTreeSet<Place>) -> Option<String> {
+    let own = Place { interface: LOOPBACK, direction: Direction::Out };
+    (!running.contains(&own)).then(|| "no program runs on the loopback interface".to_owned())
+}
+
+fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let name = |index: u32| {
+        let found = plane.world.interfaces.iter().find(|interface| interface.index == index);
+        found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
+    };
+    for Foreign { place, title, .. } in foreign.iter().filter(|foreign| foreign.before) {
+        let whose = match title {
+            Title::Tcx { id, name } => {
+                name.as_ref().map_or_else(|| format!("program {id}"), |name| format!("program {name}"))
+            }
+            Title::Filter { kind, name, .. } => {
+                name.as_ref().map_or_else(|| format!("a {kind} filter"), |name| format!("filter {name}"))
+            }
+        };
+        let what = format!("{whose} runs before ours on {}, {}", name(place.interface), place.direction);
+        warnings.push(format!("{what}: packets that it does not pass on do not reach a backend"));
+    }
+    for (place, error) in &plane.refused {
+        warnings.push(format!("no program runs on {}, {}: {error}", name(place.interface), place.direction));
+    }
+    if plane.world.left_out > 0 {
+        let what = format!("{} interfaces are more than are followed", plane.world.left_out);
+        warnings.push(format!("{what}; name those that matter in packet.interfaces"));
+    }
+    if plane.world.ports_are_shared {
+        let what = "net.ipv4.ip_local_port_range leaves no ports for connections on their way";
+        warnings.push(format!("{what}; leave out 15360-29999 in net.ipv4.ip_local_reserved_ports"));
+    }
+    if plane.room != plane.options.connections {
+        let what = format!("the table of connections keeps its size of {}", plane.room);
+        let remedy = "`lbctl cleanup` and a start make one of the configured size";
+        warnings.push(format!("{what} instead of {}; {remedy}", plane.options.connections));
+    }
+    if !plane.evictor.can_reset() {
+        let what = "connections of other machines cannot be ended when their backend dies";
+        warnings.push(format!("{what} (CAP_NET_RAW)"));
+    }
+    warnings
+}
+
+fn facts(plane: &PacketDataplane, interfaces: &BTreeSet<u32>) -> Vec<(String, String)> {
+    /// A line has room for so many.
+    const SHOWN: usize = 8;
+    let names: Vec<_> = plane
+        .world
+        .interfaces
+        .iter()
+        .filter(|interface| interfaces.contains(&interface.index))
+        .map(|interface| interface.name.clone())
+        .collect();
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(" ");
+    let more = names.len().saturating_sub(SHOWN);
+    let interfaces = if more > 0 { format!("{shown} and {more} more") } else { shown };
+    let (first, ports) = plane.world.ports();
+    vec![
+        ("pins".to_owned(), pins(&plane.options.bpffs).base().display().to_string()),
+        ("attached by".to_owned(), plane.hooks.mechanism().to_string()),
+        ("interfaces".to_owned(), interfaces),
+        ("ports".to_owned(), format!("{first}-{}", (first + ports).saturating_sub(1))),
+        ("table".to_owned(), format!("{} connections", plane.room)),
+    ]
+}

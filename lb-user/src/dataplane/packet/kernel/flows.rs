@@ -1,0 +1,144 @@
+//! The table of connections, read and thinned out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use lb_common::{
+    Endpoint,
+    packet::{ClientKey, Flow, NodeKey},
+};
+
+use super::load::{SHAPES, room, sized};
+use crate::dataplane::{
+    DataplaneError,
+    services::{Pins, Shape, encode, open_map},
+};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is being made.
+    Opening,
+    /// Both sides have agreed to it.
+    Open,
+}
+
+/// A connection in the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// How far it has come.
+    pub stage: Stage,
+    /// Its client.
+    pub client: SocketAddr,
+    /// What its client asked for.
+    pub vip: SocketAddr,
+    /// Whom it got.
+    pub backend: SocketAddr,
+    /// The source port that the backend sees.
+    pub port: u16,
+    /// The source address that the backend sees.
+    pub source: IpAddr,
+    /// What the programs know of it.
+    pub flow: Flow,
+    key: NodeKey,
+}
+
+/// The four maps.
+pub struct FlowMaps {
+    opening: HashMap<MapData, ClientKey, NodeKey>,
+    opening_flows: HashMap<MapData, NodeKey, Flow>,
+    open: HashMap<MapData, ClientKey, NodeKey>,
+    open_flows: HashMap<MapData, NodeKey, Flow>,
+}
+
+impl FlowMaps {
+    /// Opens the pinned maps, after a check of their shapes. Gives their size too.
+    ///
+    /// # Errors
+    /// When one is missing, or is somebody else's.
+    pub fn open(pins: &Pins) -> Result<(Self, u32), DataplaneError> {
+        let connections = room(pins)?.unwrap_or_default();
+        let [.., opening, opening_flows] = &SHAPES;
+        let [open, open_flows] = &sized(connections);
+        let this = Self {
+            opening: hash(pins, opening)?,
+            opening_flows: hash(pins, opening_flows)?,
+            open: hash(pins, open)?,
+            open_flows: hash(pins, open_flows)?,
+        };
+        Ok((this, connections))
+    }
+
+    /// Every connection. One that comes or goes meanwhile may be missing, or be told twice.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn read(&self) -> Result<Vec<Entry>, DataplaneError> {
+        let mut entries = Vec::new();
+        for (stage, flows) in [(Stage::Open, &self.open_flows), (Stage::Opening, &self.opening_flows)] {
+            for entry in flows.iter() {
+                match entry {
+                    Ok((key, flow)) => entries.push(Entry::new(stage, key, flow)),
+                    Err(MapError::KeyNotFound) => {}
+                    Err(error) => {
+                        return Err(DataplaneError::failed("read", "the table of connections")(error));
+                    }
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Takes a connection out of the table, unless it is gone already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn forget(&mut self, entry: &Entry) -> Result<(), DataplaneError> {
+        let client = ClientKey { client: entry.flow.client, vip: entry.flow.vip };
+        let (clients, flows) = match entry.stage {
+            Stage::Opening => (&mut self.opening, &mut self.opening_flows),
+            Stage::Open => (&mut self.open, &mut self.open_flows),
+        };
+        // The client may have begun another one from the same port meanwhile.
+        let same = matches!(clients.get(&client, 0), Ok(node) if node == entry.key);
+        let removed = [if same { clients.remove(&client) } else { Ok(()) }, flows.remove(&entry.key)];
+        for removed in removed {
+            match removed {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(MapError::SyscallError(error)) if is_gone(&error) => {}
+                Err(error) => return Err(DataplaneError::failed("write", "the table of connections")(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_gone(error: &aya::sys::SyscallError) -> bool {
+    error.io_error.raw_os_error() == Some(libc::ENOENT)
+}
+
+fn hash<K: aya::Pod, V: aya::Pod>(
+    pins: &Pins,
+    shape: &Shape,
+) -> Result<HashMap<MapData, K, V>, DataplaneError> {
+    let object = format!("map {}", shape.name);
+    let map = Map::from_map_data(open_map(pins, shape)?);
+    let map = map.map_err(DataplaneError::failed("open", object.clone()))?;
+    HashMap::try_from(map).map_err(DataplaneError::failed("open", object))
+}
+
+impl Entry {
+    fn new(stage: Stage, key: NodeKey, flow: Flow) -> Self {
+        let source = encode::socket_addr(&Endpoint::new(flow.source, 0)).ip();
+        Self {
+            stage,
+            client: encode::socket_addr(&flow.client),
+            vip: encode::socket_addr(&flow.vip),
+            backend: encode::socket_addr(&key.backend),
+            port: u16::from_be(key.port as u16),
+            source,
+            flow,
+            key,
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The packet dataplane: eBPF on TC, for connections that no process of this node makes with connect(): those of virtual
+//! machines, of sandboxes, of machines that the node forwards for. And for the node's own, where there is no cgroup v2.
+//!
+//! `world` is what is found on the node, `native` the kernel's state as data; `kernel` makes the calls, `evict` ends
+//! connections, `sweep` takes those out of the table that are over.
+
+mod evict;
+mod inspect;
+mod kernel;
+mod native;
+mod sweep;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb_core::{
+    config::Interfaces,
+    control::{Eviction, Pair},
+    desired::DesiredState,
+    model::{DataplaneKind, Scope},
+};
+
+pub use kernel::{Entry, Stage, try_programs};
+pub use native::{Change, PacketState};
+
+use self::{
+    evict::Evictor,
+    kernel::{FlowMaps, PacketMaps, Programs, pins},
+    world::{Rules, World},
+};
+use super::{
+    Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
+    services::{self, Tables, remove_pins},
+    tc::{self, Hooks, Hung, Owner, Place, ROUTES},
+};
+use crate::os::{bpffs, lock::AgentLock, netlink::vip_routes::VipRoute};
+
+/// The letter of its layouts' directories.
+const LAYOUT: char = 'p';
+
+/// Interfaces, routes and addresses are followed; looking is for what was missed, and for what somebody takes away.
+const RESYNC: Duration = Duration::from_secs(5);
+
+/// What the dataplane is told once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to pin.
+    pub bpffs: PathBuf,
+    /// Whether connections of others than the node's own processes are taken.
+    pub scope: Scope,
+    /// The node's name, which decides where its home is with `policy: sticky`.
+    pub node: String,
+    /// Whose packets for a VIP are taken.
+    pub interfaces: Interfaces,
+    /// How many connections the table has room for.
+    pub connections: u32,
+    /// Whether the backends see the node's address.
+    pub masquerade: bool,
+    /// Whether a SYN that is not answered goes to another backend.
+    pub rescue: bool,
+}
+
+/// The packet dataplane, loaded.
+pub struct PacketDataplane {
+    options: Options,
+    programs: Programs,
+    hooks: Hooks,
+    tables: Tables<PacketMaps>,
+    flows: FlowMaps,
+    /// How many connections the table has room for: one that was there keeps its size.
+    room: u32,
+    evictor: Evictor,
+    /// As it was found at the last look.
+    world: World,
+    /// Interfaces on which a program could not be put, and why.
+    refused: BTreeMap<Place, String>,
+    swept: Instant,
+    /// It takes no new connections any more.
+    quiesced: bool,
+    lock: Option<Arc<AgentLock>>,
+}
+
+impl PacketDataplane {
+    /// Loads the programs. Where a predecessor's run they are replaced by the first [`Dataplane::apply`], without a gap.
+    ///
+    /// # Errors
+    /// Without a capability; when the kernel refuses the programs.
+    pub fn open(options: Options) -> Result<Self, DataplaneError> {
+        bpffs::ensure(&options.bpffs)?;
+        let pins = pins(&options.bpffs);
+        let (programs, room) = kernel::load(&pins, options.connections)?;
+        let hooks = Hooks::open(&pins.links(), &made(&options.bpffs), Owner::Packet, None)?;
+        let (flows, _) = FlowMaps::open(&pins)?;
+        let tables = Tables::new(PacketMaps::open(&pins)?);
+        Ok(Self {
+            options,
+            programs,
+            hooks,
+            tables,
+            flows,
+            room,
+            evictor: Evictor::new(),
+            world: World::default(),
+            refused: BTreeMap::new(),
+            swept: Instant::now(),
+            quiesced: false,
+            lock: None,
+        })
+    }
+
+    /// Keeps other agents away from what is pinned for as long as this lives.
+    #[must_use]
+    pub fn holding(mut self, lock: Arc<AgentLock>) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
+    /// What the kernel holds, without loading or changing anything; `None` when nothing is pinned.
+    ///
+    /// # Errors
+    /// When what is pinned cannot be read.
+    pub fn peek(bpffs: &Path) -> Result<Option<Peeked>, DataplaneError> {
+        let pins = pins(bpffs);
+        if !pins.base().exists() {
+            return Ok(None);
+        }
+        let tables = Tables::new(PacketMaps::open(&pins)?);
+        let services = tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect();
+        let counters = tables.counters()?;
+        Ok(Some(Peeked { services, takes: tables.look().rules().takes, counters }))
+    }
+
+    /// Removes everything that any version of the agent ever pinned below `bpffs` for packets, and its routes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn cleanup(bpffs: &Path) -> Result<Vec<String>, DataplaneError> {
+        let mut removed = Vec::new();
+        let routes = ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?;
+        for vip in routes.into_keys() {
+            ROUTES.remove(vip).map_err(DataplaneError::failed("remove the route of", vip.to_string()))?;
+            removed.push(format!("the route of {vip}"));
+        }
+        let pins = pins(bpffs);
+        if pins.base().exists() {
+            let places = Hooks::cleanup(&pins.links(), &made(bpffs), Owner::Packet)?;
+            removed.extend(places.iter().map(|place| format!("the program on {place}")));
+        }
+        removed.extend(remove_pins(bpffs, LAYOUT, |_| true)?);
+        bpffs::release(bpffs)?;
+        Ok(removed)
+    }
+
+    fn rules(&self) -> Rules {
+        let (first_port, ports) = self.world.ports();
+        Rules {
+            first_port,
+            ports,
+            takes: !self.quiesced,
+            forwards: self.options.scope == Scope::Node,
+            masquerades: self.options.masquerade,
+            rescues: self.options.rescue,
+        }
+    }
+
+    fn wanted_hooks(&self) -> BTreeMap<Place, Hung> {
+        let places = self.world.places(|name| self.options.interfaces.has(name));
+        places
+            .into_iter()
+            .map(|(place, framing)| (place, Hung::Program(self.programs.of(place.direction, framing).id())))
+            .collect()
+    }
+
+    fn wanted_routes(&self, desired: &DesiredState) -> BTreeMap<IpAddr, VipRoute> {
+        let services = desired.services.iter();
+        let backends = services.map(|s| (s.vip.ip(), world::members(s).collect::<Vec<_>>()));
+        let mut by_vip: BTreeMap<IpAddr, Vec<SocketAddr>> = BTreeMap::new();
+        for (vip, mut members) in backends {
+            by_vip.entry(vip).or_default().append(&mut members);
+        }
+        by_vip
+            .into_iter()
+            .filter_map(|(vip, members)| Some((vip, self.world.vip_route(vip, &members)?)))
+            .collect()
+    }
+
+    fn observed_ways(&self) -> Result<BTreeMap<Pair, world::Way>, DataplaneError> {
+        let records = self.tables.records_by_pair()?;
+        let maps = self.tables.look();
+        Ok(records.into_iter().filter_map(|(pair, index)| Some((pair, maps.way(index)?))).collect())
+    }
+
+    fn set_way(&mut self, pair: &Pair, way: Option<world::Way>) -> Result<(), DataplaneError> {
+        if let Some(index) = self.tables.records_by_pair()?.get(pair) {
+            self.tables.maps().set_way(*index, way);
+        }
+        Ok(())
+    }
+
+    /// An interface that does not take a program keeps none of the others back; the loopback interface does.
+    fn hook(&mut self, change: tc::Change) -> Result<(), DataplaneError> {
+        let (tc::Change::Attach(place) | tc::Change::Update(place) | tc::Change::Detach(place)) = change;
+        let places = self.world.places(|name| self.options.interfaces.has(name));
+        let framing = places.iter().find(|(known, _)| *known == place).map(|(_, framing)| *framing);
+        let program = framing.map(|framing| self.programs.of(place.direction, framing));
+        match self.hooks.apply(change, program) {
+            Ok(_) => {
+                self.refused.remove(&place);
+                Ok(())
+            }
+            Err(error) if place.interface == crate::os::netlink::routes::LOOPBACK => Err(error),
+            Err(error) => {
+                let error = crate::agent::chain(&error);
+                tracing::debug!(%place, error, "an interface takes no program");
+                self.refused.insert(place, error);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where it is noted which qdiscs are ours.
+fn made(bpffs: &Path) -> PathBuf {
+    bpffs.join("qdiscs")
+}
+
+/// What is read without an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peeked {
+    /// Each service under its VIP.
+    pub services: BTreeMap<SocketAddr, HeldService>,
+    /// Whether new connections are taken.
+    pub takes: bool,
+    /// What was counted.
+    pub counters: BTreeMap<Pair, Counters>,
+}
+
+impl Dataplane for PacketDataplane {
+    const KIND: DataplaneKind = DataplaneKind::Packet;
+
+    type Native = PacketState;
+    type Change = Change;
+
+    fn observe(&mut self, desired: &DesiredState) -> Result<PacketState, DataplaneError> {
+        self.world =
+            World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
+        let ways = self.world.ways();
+        self.tables.maps().know(ways);
+        Ok(PacketState {
+            hooks: self.hooks.observe()?,
+            rules: self.tables.look().rules(),
+            ways: self.observed_ways()?,
+            routes: ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?,
+            services: self.tables.observe()?,
+        })
+    }
+
+    fn lower(&self, desired: &DesiredState) -> Result<PacketState, Unsupported> {
+        let services = services::lower(desired, &self.options.node);
+        let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
+        let ways = pairs.filter_map(|pair| Some((pair, self.world.way(pair.1.ip())?))).collect();
+        // Without new connections there are none of the node's own to be led here; those that are open keep their route.
+        let routes = self.wanted_routes(desired);
+        Ok(PacketState { hooks: self.wanted_hooks(), rules: self.rules(), ways, routes, services })
+    }
+
+    fn diff(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
+        native::diff(observed, wanted)
+    }
+
+    fn subject(change: &Change) -> Option<SocketAddr> {
+        change.vip()
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
+        match change {
+            Change::Hook(change) => self.hook(*change),
+            Change::SetRules(rules) => {
+                self.tables.maps().set_rules(rules);
+                Ok(())
+            }
+            Change::SetWay(pair, way) => self.set_way(pair, *way),
+            Change::Service(change) => self.tables.apply(change),
+            Change::SetRoute(vip, route) => {
+                ROUTES.set(*vip, *route).map_err(DataplaneError::failed("route", vip.to_string()))
+            }
+            Change::RemoveRoute(vip) => {
+                ROUTES.remove(*vip).map_err(DataplaneError::failed("remove the route of", vip.to_string()))
+            }
+        }
+    }
+
+    fn evict(&mut self, evictions: &[Eviction]) -> Result<Evicted, DataplaneError> {
+        self.evictor.evict(&mut self.flows, self.options.scope, evictions)
+    }
+
+    fn counters(&mut self) -> Result<BTreeMap<Pair, Counters>, DataplaneError> {
+        self.tables.counters()
+    }
+
+    fn inspect(&mut self) -> Result<Inspection, DataplaneError> {
+        inspect::inspect(self)
+    }
+
+    fn settle(&mut self) -> Result<(), DataplaneError> {
+        self.tables.settle()?;
+        if self.swept.elapsed() >= sweep::INTERVAL {
+            self.swept = Instant::now();
+            sweep::sweep(&mut self.flows, &mut self.tables)?;
+        }
+        Ok(())
+    }
+
+    fn resync(&self) -> Duration {
+        RESYNC
+    }
+
+    fn quiesce(&mut self) -> Result<(), DataplaneError> {
+        self.quiesced = true;
+        let rules = self.rules();
+        self.tables.maps().set_rules(&rules);
+        Ok(())
+    }
+
+    fn resume(&mut self) {
+        self.quiesced = false;
+    }
+
+    fn remove(&mut self) -> Result<(), DataplaneError> {
+        // An open directory would keep the file system busy.
+        self.lock = None;
+        Self::cleanup(&self.options.bpffs).map(drop)
+    }
+}

@@ -1,0 +1,200 @@
+//! What the dataplane finds on the node: interfaces, ways to the backends, ports that it may use. And what it makes of that.
+//! Pure, but for [`World::look`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs, io,
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
+
+use lb_core::desired::DesiredState;
+
+use crate::{
+    dataplane::tc::{Direction, Place},
+    os::netlink::{
+        interfaces::{self, Framing, Interface},
+        routes::{self, LOOPBACK},
+        vip_routes::VipRoute,
+    },
+};
+
+/// What the programs are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The ports that connections get on their way.
+    pub first_port: u32,
+    /// How many.
+    pub ports: u32,
+    /// Whether new connections are taken.
+    pub takes: bool,
+    /// Those of other network namespaces and machines too.
+    pub forwards: bool,
+    /// Whether the backends see the node's address.
+    pub masquerades: bool,
+    /// Whether a SYN that is not answered goes to another backend.
+    pub rescues: bool,
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first_port, ports, .. } = self;
+        let last = (first_port + ports).saturating_sub(1);
+        let whose = match (self.takes, self.forwards) {
+            (false, _) => "no new connections",
+            (true, false) => "the node's own connections",
+            (true, true) => "the node's own connections and those that it forwards",
+        };
+        write!(f, "{whose}, by ports {first_port} to {last}")?;
+        if self.masquerades {
+            f.write_str(", masqueraded")?;
+        }
+        Ok(())
+    }
+}
+
+/// How the node reaches a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The node's address towards it.
+    pub source: IpAddr,
+    /// The interface.
+    pub interface: u32,
+    /// It is on the node itself.
+    pub local: bool,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.local {
+            true => f.write_str("on this node"),
+            false => write!(f, "by interface {} from {}", self.interface, self.source),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Every interface.
+    pub interfaces: Vec<Interface>,
+    /// How many more there are than are followed.
+    pub left_out: usize,
+    ways: BTreeMap<IpAddr, routes::Way>,
+    ports: Range<u32>,
+    /// The ports may be given to the node's own connections as well.
+    pub ports_are_shared: bool,
+}
+
+/// Below NodePorts (30000 to 32767, Kubernetes' service-node-port-range) and below what connect() chooses from, whose usual
+/// beginning is 32768; above are the ports of the agent's own probes.
+const PORTS: Range<u32> = 15_360..30_000;
+/// Fewer would be used up by a node that has many connections.
+const FEWEST_PORTS: u32 = 4096;
+const CHOSEN: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+impl World {
+    /// Looks at the node.
+    ///
+    /// # Errors
+    /// When the kernel refuses or is silent.
+    pub fn look(desired: &DesiredState) -> io::Result<Self> {
+        let interfaces::Interfaces { found, left_out } = interfaces::list()?;
+        let backends: BTreeSet<_> = desired.services.iter().flat_map(members).map(|b| b.ip()).collect();
+        let mut ways = BTreeMap::new();
+        for backend in backends {
+            ways.extend(routes::way(backend)?.map(|way| (backend, way)));
+        }
+        let (ports, ports_are_shared) = ports(&fs::read_to_string(CHOSEN).unwrap_or_default());
+        Ok(Self { interfaces: found, left_out, ways, ports, ports_are_shared })
+    }
+
+    /// The way to a backend.
+    pub fn way(&self, backend: IpAddr) -> Option<Way> {
+        let routes::Way { source, interface, local, .. } = *self.ways.get(&backend)?;
+        Some(Way { source, interface, local })
+    }
+
+    /// The ways to all backends.
+    pub fn ways(&self) -> BTreeMap<IpAddr, Way> {
+        self.ways.keys().filter_map(|backend| Some((*backend, self.way(*backend)?))).collect()
+    }
+
+    /// The first of the ports, and how many there are.
+    pub fn ports(&self) -> (u32, u32) {
+        (self.ports.start, self.ports.end.saturating_sub(self.ports.start))
+    }
+
+    /// Where programs run: on the way out by the loopback interface, and in both directions on those that `takes` names and
+    /// on those that lead to a backend.
+    pub fn places(&self, takes: impl Fn(&str) -> bool) -> Vec<(Place, Framing)> {
+        let uplinks: BTreeSet<_> = self.ways.values().map(|way| way.interface).collect();
+        let mut places = Vec::new();
+        for interface in &self.interfaces {
+            let Interface { index, framing, .. } = *interface;
+            if index == LOOPBACK {
+                places.push((Place { interface: index, direction: Direction::Out }, Framing::Ethernet));
+                continue;
+            }
+            let names = interface.other_names.iter().chain([&interface.name]);
+            let is_taken = !interface.loopback && names.into_iter().any(|name| takes(name));
+            if framing != Framing::Other && (is_taken || uplinks.contains(&index)) {
+                let place = |direction| (Place { interface: index, direction }, framing);
+                places.extend(Direction::ALL.map(place));
+            }
+        }
+        places
+    }
+
+    /// The route to the VIP of some backends: by the source that the first one which is not on the node is reached from, and
+    /// with the smallest MTU of the ways to all of them.
+    pub fn vip_route(&self, vip: IpAddr, backends: &[SocketAddr]) -> Option<VipRoute> {
+        let ways = || backends.iter().filter_map(|backend| self.ways.get(&backend.ip()));
+        let chosen = ways().find(|way| !way.local).or_else(|| ways().next())?;
+        let mtu = ways().filter(|way| !way.local).map(|way| way.mtu).min();
+        (chosen.source.is_ipv4() == vip.is_ipv4()).then_some(VipRoute { source: Some(chosen.source), mtu })
+    }
+}
+
+/// The backends of a service: those that serve are among those that are known.
+pub fn members(service: &lb_core::desired::DesiredService) -> impl Iterator<Item = SocketAddr> {
+    service.members.iter().copied().chain(service.serving.iter().map(|backend| backend.address))
+}
+
+/// Ports that connect() does not choose, and whether it chooses them all the same.
+fn ports(chosen: &str) -> (Range<u32>, bool) {
+    let mut words = chosen.split_whitespace().map(str::parse::<u32>);
+    let (Some(Ok(first)), Some(Ok(last))) = (words.next(), words.next()) else {
+        return (PORTS, false);
+    };
+    let below = PORTS.start.min(first)..PORTS.end.min(first);
+    let above = PORTS.start.max(last + 1)..PORTS.end.max(last + 1).min(PORTS.end);
+    let room = |ports: &Range<u32>| ports.end.saturating_sub(ports.start) >= FEWEST_PORTS;
+    if room(&below) {
+        return (below, false);
+    }
+    if room(&above) {
+        return (above, false);
+    }
+    let low = 1024..first;
+    if room(&low) { (low, false) } else { (PORTS, true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_none_that_connect_chooses_where_there_are_such() {
+        for (chosen, expected) in [
+            ("32768\t60999\n", (15_360..30_000, false)),
+            ("20000 65535", (15_360..20_000, false)),
+            ("10000 20000", (20_001..30_000, false)),
+            ("10000 65535", (1024..10_000, false)),
+            ("1024 65535", (15_360..30_000, true)),
+            ("", (15_360..30_000, false)),
+        ] {
+            assert_eq!(ports(chosen), expected, "{chosen:?}");
+        }
+    }
+}
