@@ -1,6 +1,8 @@
 //! What `lbctl backends` and `lbctl status` print with `-o json`, and what the admin API answers: SPEC section 4.
 //! Keys are stable; more may be added.
 
+pub mod connections;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use jiff::Timestamp;
