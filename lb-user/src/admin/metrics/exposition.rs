@@ -39,7 +39,7 @@ fn agent(out: &mut Exposition, status: &StatusView) {
     out.sample("lbctl_config_loaded_timestamp_seconds", &[], agent.config_loaded.as_second());
     let dataplane = &status.dataplane;
     out.gauge("lbctl_dataplane_effective", "Whether the dataplane was proven to work.");
-    for kind in &dataplane.kinds {
+    for kind in dataplane.dataplanes().kinds() {
         let labels = [("dataplane", kind.as_str()), ("scope", dataplane.scope.as_str())];
         out.sample("lbctl_dataplane_effective", &labels, u8::from(dataplane.effective));
     }
