@@ -1,12 +1,14 @@
 //! What `lbctl backends` and `lbctl status` print with `-o json`, and what the admin API answers: SPEC section 4.
 //! Keys are stable; more may be added.
 
+pub mod connections;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Admin, DataplaneKind, Health, Hostname, Policy, Scope, ServiceName, Source};
+use crate::model::{Admin, DataplaneKind, Dataplanes, Health, Hostname, Policy, Scope, ServiceName, Source};
 
 /// `GET /v1/backends`, `lbctl backends -o json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,12 +147,10 @@ pub struct DataplaneView {
 }
 
 impl DataplaneView {
-    /// For people: `socket`, or `socket and packet`.
-    pub fn names(&self) -> String {
-        if self.kinds.is_empty() {
-            return self.kind.to_string();
-        }
-        self.kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" and ")
+    /// All that are in use, as one.
+    pub fn dataplanes(&self) -> Dataplanes {
+        let pair = Dataplanes::SocketAndPacket;
+        if self.kinds == pair.kinds() { pair } else { self.kind.into() }
     }
 }
 

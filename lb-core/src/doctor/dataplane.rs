@@ -11,45 +11,80 @@ enum Usable {
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let (socket, ipvs) = (socket(facts), ipvs(facts));
+    let usable = Each { socket: socket(facts), ipvs: ipvs(facts), packet: packet() };
     let wanted = facts.config().and_then(|config| config.dataplane);
-    let mut findings = vec![choice(wanted, &socket, &ipvs)];
+    let mut findings = vec![choice(wanted, &usable)];
     let needs = |kind| wanted.is_some_and(|wanted| wanted.has(kind));
-    findings.extend(one(Code::SocketKernel, &socket, needs(DataplaneKind::Socket), &ipvs));
+    let Each { socket, ipvs, .. } = &usable;
+    findings.extend(one(Code::SocketKernel, socket, needs(DataplaneKind::Socket), ipvs));
     // A gap says more than that it is unknown.
     let told = facts.gaps.iter().any(|gap| gap.code == Code::IpvsKernel) && matches!(ipvs, Usable::Unknown);
-    findings.extend(one(Code::IpvsKernel, &ipvs, needs(DataplaneKind::Ipvs), &socket).filter(|_| !told));
+    findings.extend(one(Code::IpvsKernel, ipvs, needs(DataplaneKind::Ipvs), socket).filter(|_| !told));
     findings
 }
 
-fn choice(wanted: Option<Dataplanes>, socket: &Usable, ipvs: &Usable) -> Finding {
-    let named = |kind: DataplaneKind, usable: &Usable| match usable {
-        Usable::Yes(_) => Finding::ok(Code::Dataplane, format!("{kind}, named in the config, can be used")),
-        Usable::No(Lack { what, remedy }) => Finding::fail(
-            Code::Dataplane,
-            format!("{kind}, named in the config, cannot be used: {what}"),
-            remedy,
-        ),
-        Usable::Unknown => undecided(),
-    };
-    match (wanted, socket, ipvs) {
-        (Some(Dataplanes::One(DataplaneKind::Socket)), socket, _) => named(DataplaneKind::Socket, socket),
-        (Some(Dataplanes::One(DataplaneKind::Ipvs)), _, ipvs) => named(DataplaneKind::Ipvs, ipvs),
-        (Some(Dataplanes::One(DataplaneKind::Packet) | Dataplanes::SocketAndPacket), ..) => Finding::fail(
-            Code::Dataplane,
-            "packet, named in the config, is not part of this version",
-            "set `dataplane:` to auto, socket or ipvs",
-        ),
-        (None, Usable::Yes(_), _) => Finding::ok(Code::Dataplane, "auto takes socket"),
-        (None, Usable::No(_), Usable::Yes(_)) => {
-            Finding::ok(Code::Dataplane, "auto takes ipvs: socket cannot be used")
+/// Whether each of them can be used.
+struct Each {
+    socket: Usable,
+    ipvs: Usable,
+    packet: Usable,
+}
+
+impl Each {
+    fn of(&self, kind: DataplaneKind) -> &Usable {
+        match kind {
+            DataplaneKind::Socket => &self.socket,
+            DataplaneKind::Ipvs => &self.ipvs,
+            DataplaneKind::Packet => &self.packet,
         }
-        (None, Usable::No(socket), Usable::No(ipvs)) => {
-            let message = format!("none can be used: socket: {}; ipvs: {}", socket.what, ipvs.what);
-            Finding::fail(Code::Dataplane, message, &socket.remedy)
-        }
-        (None, Usable::Unknown, _) | (None, Usable::No(_), Usable::Unknown) => undecided(),
     }
+}
+
+fn choice(wanted: Option<Dataplanes>, usable: &Each) -> Finding {
+    wanted.map_or_else(|| automatic(usable), |wanted| named(wanted, usable))
+}
+
+/// All that are named must be usable.
+fn named(wanted: Dataplanes, usable: &Each) -> Finding {
+    for kind in wanted.kinds() {
+        match usable.of(*kind) {
+            Usable::Yes(_) => {}
+            Usable::No(Lack { what, remedy }) => {
+                let message = format!("{kind}, named in the config, cannot be used: {what}");
+                return Finding::fail(Code::Dataplane, message, remedy);
+            }
+            Usable::Unknown => return undecided(),
+        }
+    }
+    Finding::ok(Code::Dataplane, format!("{wanted}, named in the config, can be used"))
+}
+
+/// What `auto` takes: the first that can be used, in SPEC's order.
+fn automatic(usable: &Each) -> Finding {
+    let mut lacks: Vec<(DataplaneKind, &Lack)> = Vec::new();
+    for kind in DataplaneKind::ALL {
+        match usable.of(*kind) {
+            Usable::Yes(_) if lacks.is_empty() => {
+                return Finding::ok(Code::Dataplane, format!("auto takes {kind}"));
+            }
+            Usable::Yes(_) => {
+                let others: Vec<_> = lacks.iter().map(|(kind, _)| kind.to_string()).collect();
+                let message = format!("auto takes {kind}: {} cannot be used", others.join(" and "));
+                return Finding::ok(Code::Dataplane, message);
+            }
+            Usable::No(lack) => lacks.push((*kind, lack)),
+            Usable::Unknown => return undecided(),
+        }
+    }
+    let why: Vec<_> = lacks.iter().map(|(kind, lack)| format!("{kind}: {}", lack.what)).collect();
+    let remedy = lacks.first().map_or("", |(_, lack)| lack.remedy.as_str());
+    Finding::fail(Code::Dataplane, format!("none can be used: {}", why.join("; ")), remedy)
+}
+
+/// Whatever the kernel has.
+fn packet() -> Usable {
+    let remedy = "set `dataplane:` to auto, socket or ipvs".to_owned();
+    Usable::No(Lack { what: "it is not part of this version".to_owned(), remedy })
 }
 
 fn undecided() -> Finding {

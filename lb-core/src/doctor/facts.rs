@@ -14,7 +14,7 @@ use super::{Code, Finding};
 use crate::{
     config::{Config, ServiceConfig},
     hosts::Status,
-    model::DataplaneKind,
+    model::Dataplanes,
 };
 
 /// What is known about a node, as plain data. `None`: it could not be learnt, and a [`Gap`] says why, or there was nothing
@@ -47,8 +47,8 @@ pub struct Facts {
     pub modules: BTreeMap<String, Module>,
     /// What hangs on the cgroup's hooks.
     pub hooks: Option<HookFacts>,
-    /// The dataplane whose state the kernel holds of us.
-    pub held: Option<DataplaneKind>,
+    /// The dataplanes whose state the kernel holds of us.
+    pub held: Option<Dataplanes>,
     /// A connection through each VIP, where something of ours is programmed.
     pub connects: Vec<SelfConnect>,
     /// IPVS, where it is loaded.
@@ -127,8 +127,8 @@ pub enum AgentFact {
     Running {
         /// Its version.
         version: String,
-        /// Its dataplane.
-        dataplane: DataplaneKind,
+        /// Those in use.
+        dataplanes: Dataplanes,
         /// Why the dataplane is not effective; `None` where it is.
         ineffective: Option<String>,
         /// What its status warns of.

@@ -37,8 +37,8 @@ fn effect(facts: &Facts) -> Vec<Finding> {
 
 fn self_connect(facts: &Facts, SelfConnect { vip, peer }: &SelfConnect) -> Finding {
     match peer {
-        // IPVS changes packets, not sockets: its sockets talk to the VIP.
-        Ok(peer) if peer == vip && facts.held != Some(DataplaneKind::Socket) => {
+        // The others change packets, not sockets: their sockets talk to the VIP.
+        Ok(peer) if peer == vip && !facts.held.is_some_and(|held| held.has(DataplaneKind::Socket)) => {
             Finding::ok(Code::HookEffect, format!("a connect to {vip} is answered"))
         }
         Ok(peer) if peer == vip && !facts.lives_in_cgroup => Finding::warn(

@@ -16,7 +16,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 /// Whether the socket dataplane is out of the question.
 fn is_ipvs(facts: &Facts) -> bool {
     let named = facts.config().is_some_and(|config| config.names(DataplaneKind::Ipvs));
-    let runs = matches!(&facts.agent, Some(AgentFact::Running { dataplane: DataplaneKind::Ipvs, .. }));
+    let runs = matches!(&facts.agent, Some(AgentFact::Running { dataplanes, .. }) if dataplanes.has(DataplaneKind::Ipvs));
     named || runs
 }
 

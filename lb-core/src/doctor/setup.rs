@@ -46,8 +46,8 @@ fn agent(facts: &Facts) -> Vec<Finding> {
             "no agent runs: nobody watches the backends",
             "start `lbctl run`; before the first start this is as expected",
         )],
-        Some(AgentFact::Running { version, dataplane, warnings, .. }) => {
-            let message = format!("lbctl {version} runs, with the {dataplane} dataplane");
+        Some(AgentFact::Running { version, dataplanes, warnings, .. }) => {
+            let message = format!("lbctl {version} runs, with {dataplanes}");
             let told = warnings.iter().map(|warning| {
                 Finding::warn(Code::Agent, format!("it warns: {warning}"), "see `lbctl status`")
             });

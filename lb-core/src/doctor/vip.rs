@@ -97,7 +97,7 @@ fn kube_proxy(facts: &Facts) -> Vec<Finding> {
 /// Whether ipvs is, or may come to be, the dataplane.
 fn uses_ipvs(facts: &Facts) -> bool {
     match (&facts.agent, facts.config().and_then(|config| config.dataplane)) {
-        (Some(AgentFact::Running { dataplane, .. }), _) => *dataplane == DataplaneKind::Ipvs,
+        (Some(AgentFact::Running { dataplanes, .. }), _) => dataplanes.has(DataplaneKind::Ipvs),
         (_, Some(named)) => named.has(DataplaneKind::Ipvs),
         (_, None) => !matches!((&facts.programs, &facts.cgroup), (Some(Ok(_)), Some(Ok(_)))),
     }

@@ -14,7 +14,7 @@ pub use dataplanes::Dataplanes;
 pub use health::Health;
 pub use interface::{InterfacePattern, PatternError};
 pub use name::{Hostname, NameError, ServiceName};
-pub use settings::{Admin, DataplaneKind, OnAllDown, OnDown, Policy, Prefer, Scope, Source};
+pub use settings::{Admin, ConnectionState, DataplaneKind, OnAllDown, OnDown, Policy, Prefer, Scope, Source};
 
 /// The most backends one service can have: the size of a backend set in the kernel (`lb_common`).
 pub const MAX_BACKENDS: usize = 64;

@@ -133,3 +133,17 @@ choice! {
         Discovery = "discovery",
     }
 }
+
+choice! {
+    /// How far a connection is that is translated packet by packet.
+    ConnectionState {
+        /// One side has asked for it.
+        Opening = "opening",
+        /// Both sides have agreed to it.
+        Open = "open",
+        /// One side is done, or both.
+        Closing = "closing",
+        /// One side has reset it.
+        Reset = "reset",
+    }
+}

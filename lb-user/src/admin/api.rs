@@ -24,6 +24,7 @@ use super::{
     Agent, Limits, OperatorCall,
     body::{Body, healthz, json, read, readyz, refused},
     events::EventBody,
+    query,
     route::{Action, Route, route},
     serve::{Handler, serve},
     socket::{BindError, SocketFile, bound},
@@ -81,6 +82,10 @@ impl Api {
             Route::Backends => {
                 let services = self.agent.status(self.limits.counters).await.services;
                 json(StatusCode::OK, &BackendsView { services })
+            }
+            Route::Connections => {
+                let filter = query::filter(request.uri().query())?;
+                json(StatusCode::OK, &self.agent.connections(filter, self.limits.agent).await?)
             }
             Route::Backend { service, address, action } => {
                 let body = read(request.into_body(), self.limits.read).await?;

@@ -17,12 +17,16 @@ use lb_core::{
     config::ConfigDuration,
     model::Admin,
     operator::OperatorRequest,
-    view::{BackendView, BackendsView, StatusView},
+    view::{
+        BackendView, BackendsView, StatusView,
+        connections::{ConnectionFilter, ConnectionTableView},
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::{
+    query,
     route::{ONLY_SERVICE, encoded},
     socket::PATH_MAX,
     wire::{Addition, ApiError, Change, ErrorBody},
@@ -31,7 +35,8 @@ use super::{
 /// The longest that a call may take. The agent answers in milliseconds, and gives up on its own loop after 4 s.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The longest answer: 64 services of 64 backends, each under 1 KiB, and as much again for reasons.
+/// The longest answer: 64 services of 64 backends, each under 1 KiB, and as much again for reasons. 10,000 connections have
+/// less.
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
 /// Why the agent could not be asked, or what it said instead.
@@ -122,6 +127,11 @@ impl Client {
     /// Every service with its backends.
     pub async fn backends(&self) -> Result<BackendsView, ClientError> {
         self.call(Method::GET, "/v1/backends", Bytes::new()).await
+    }
+
+    /// The connections that the kernel translates packet by packet.
+    pub async fn connections(&self, filter: &ConnectionFilter) -> Result<ConnectionTableView, ClientError> {
+        self.call(Method::GET, &query::path(filter), Bytes::new()).await
     }
 
     /// Changes a backend; the answer is the backend as it is now, or as it was before it was removed.

@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod events;
 mod metrics;
+mod query;
 mod ready;
 mod route;
 mod serve;
@@ -18,10 +19,16 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use lb_core::{
+    model::ServiceName,
     operator::{OperatorError, OperatorRequest},
-    view::{BackendView, StatusView, TransitionView},
+    view::{
+        BackendView, ServiceView, StatusView, TransitionView,
+        connections::{ConnectionFilter, ConnectionTableView},
+    },
 };
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+
+use self::wire::Refusal;
 
 pub use api::AdminServer;
 pub use client::{Client, ClientError};
@@ -50,6 +57,11 @@ pub struct OperatorCall {
 /// Fills in what the kernel counted ([`BackendView::connections`]). May block; is never called twice at once.
 pub type Refresh = Arc<dyn Fn(&mut StatusView) + Send + Sync>;
 
+/// Reads the connections that the kernel translates packet by packet, or says why it cannot. May block; is never called twice
+/// at once.
+pub type Connections =
+    Arc<dyn Fn(&ConnectionFilter, &[ServiceView]) -> Result<ConnectionTableView, String> + Send + Sync>;
+
 /// The agent, as its servers see it.
 #[derive(Clone)]
 pub struct Agent {
@@ -58,6 +70,8 @@ pub struct Agent {
     transitions: broadcast::Sender<TransitionView>,
     refresh: Refresh,
     refreshing: Arc<Semaphore>,
+    connections: Connections,
+    listing: Arc<Semaphore>,
 }
 
 impl Agent {
@@ -69,7 +83,22 @@ impl Agent {
         transitions: broadcast::Sender<TransitionView>,
         refresh: Refresh,
     ) -> Self {
-        Self { snapshots, operators, transitions, refresh, refreshing: Arc::new(Semaphore::new(1)) }
+        let one_at_a_time = || Arc::new(Semaphore::new(1));
+        Self {
+            snapshots,
+            operators,
+            transitions,
+            refresh,
+            refreshing: one_at_a_time(),
+            connections: Arc::new(|_, _| Ok(ConnectionTableView::default())),
+            listing: one_at_a_time(),
+        }
+    }
+
+    /// The same, with connections that are read by this; without, there are none.
+    #[must_use]
+    pub fn listing(self, connections: Connections) -> Self {
+        Self { connections, ..self }
     }
 
     /// Whether the agent's loop runs.
@@ -93,6 +122,32 @@ impl Agent {
         status
     }
 
+    /// The connections that are asked for.
+    async fn connections(
+        &self,
+        filter: ConnectionFilter,
+        deadline: Duration,
+    ) -> Result<ConnectionTableView, Refusal> {
+        let services = self.latest().status;
+        if let Some(name) = filter.service.as_ref().filter(|name| !has_service(&services, name)) {
+            let known = services.services.iter().map(|service| service.name.clone()).collect();
+            return Err(OperatorError::UnknownService { name: name.clone(), known }.into());
+        }
+        let listed = async {
+            // One at a time, as with counters.
+            let permit = self.listing.clone().acquire_owned().await.map_err(|_| Refusal::AgentGone)?;
+            let list = self.connections.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let table = list(&filter, &services.services);
+                drop(permit);
+                table.map_err(Refusal::Kernel)
+            });
+            read.await.map_err(|_| Refusal::AgentGone)?
+        };
+        let busy = |_| Refusal::KernelBusy { seconds: deadline.as_secs() };
+        tokio::time::timeout(deadline, listed).await.map_err(busy)?
+    }
+
     /// Reads the counters on a thread that may block; `None`: that panicked or the runtime is shutting down.
     async fn counted(&self, snapshot: Arc<StatusView>) -> Option<StatusView> {
         // One at a time: a kernel that hangs costs one thread, however many clients ask.
@@ -108,6 +163,10 @@ impl Agent {
     }
 }
 
+fn has_service(status: &StatusView, name: &ServiceName) -> bool {
+    status.services.iter().any(|service| service.name == *name)
+}
+
 /// What clients may take of the agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -120,7 +179,7 @@ pub struct Limits {
     /// The longest life of a connection that is not an event stream, so that a client that does not read frees
     /// its place.
     pub connection: Duration,
-    /// The longest wait for the agent's loop: below the client's own 5 s, so that the client learns why.
+    /// The longest wait for the agent's loop, or for a list of connections: below the client's own 5 s, so that the client learns why.
     pub agent: Duration,
     /// The longest wait for the kernel's counters; the rest is answered without.
     pub counters: Duration,

@@ -7,7 +7,7 @@ pub(super) fn obstacles(snapshot: &Snapshot) -> Vec<String> {
     let mut found = Vec::new();
     if !status.dataplane.effective {
         let why = status.dataplane.error.as_deref().unwrap_or("not proven yet");
-        found.push(format!("dataplane {} is not effective: {why}", status.dataplane.names()));
+        found.push(format!("dataplane {} is not effective: {why}", status.dataplane.dataplanes()));
     }
     let stranded = status.services.iter().filter(|s| !s.backends.iter().any(|b| b.serving));
     found.extend(stranded.map(|s| format!("service {} has no serving backend", s.name)));

@@ -10,6 +10,7 @@ use lb_core::model::ServiceName;
 pub(super) enum Route {
     Status,
     Backends,
+    Connections,
     Events,
     Healthz,
     Readyz,
@@ -33,6 +34,8 @@ pub(super) enum RouteError {
     WrongMethod { method: Method, allow: &'static str },
     #[error("{segment:?} in the path is no {what}")]
     BadSegment { segment: String, what: &'static str },
+    #[error("{pair:?} in the query is not {what}")]
+    BadQuery { pair: String, what: &'static str },
 }
 
 /// The service that stands for "the only one": no service can have this name (RFC 1123).
@@ -42,6 +45,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
     let route = match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
         ["v1", "status"] => Route::Status,
         ["v1", "backends"] => Route::Backends,
+        ["v1", "connections"] => Route::Connections,
         ["v1", "events"] => Route::Events,
         ["healthz"] => Route::Healthz,
         ["readyz"] => Route::Readyz,
@@ -83,7 +87,7 @@ fn bad(segment: &str, what: &'static str) -> RouteError {
 }
 
 /// Undoes percent-encoding (RFC 3986, section 2.1) in one segment of a path.
-fn decoded(segment: &str) -> Result<String, RouteError> {
+pub(super) fn decoded(segment: &str) -> Result<String, RouteError> {
     let not_encoded = || bad(segment, "percent-encoded UTF-8");
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
@@ -125,6 +129,7 @@ mod tests {
         for (method, path, wanted) in [
             (Method::GET, "/v1/status", Route::Status),
             (Method::HEAD, "/v1/backends", Route::Backends),
+            (Method::GET, "/v1/connections", Route::Connections),
             (Method::GET, "/v1/events", Route::Events),
             (Method::GET, "/healthz", Route::Healthz),
             (Method::GET, "/readyz", Route::Readyz),

@@ -84,6 +84,10 @@ pub(super) enum Refusal {
     AgentBusy { seconds: u64 },
     #[error("the agent is stopping")]
     AgentGone,
+    #[error("{0}")]
+    Kernel(String),
+    #[error("the kernel did not tell its connections within {seconds} s")]
+    KernelBusy { seconds: u64 },
     #[error("the view cannot be written as JSON: {0}")]
     Unwritable(String),
 }
@@ -94,7 +98,9 @@ impl Refusal {
         match self {
             Self::Route(RouteError::NoSuchPath { .. }) => StatusCode::NOT_FOUND,
             Self::Route(RouteError::WrongMethod { .. }) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Route(RouteError::BadSegment { .. }) => StatusCode::BAD_REQUEST,
+            Self::Route(RouteError::BadSegment { .. } | RouteError::BadQuery { .. }) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Operator(error) => operator_status(error),
             Self::BadJson(_)
             | Self::NothingToChange
@@ -103,10 +109,11 @@ impl Refusal {
             | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::BodyTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyStreams { .. } | Self::AgentBusy { .. } | Self::AgentGone => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooManyStreams { .. }
+            | Self::AgentBusy { .. }
+            | Self::AgentGone
+            | Self::KernelBusy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Kernel(_) | Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -115,6 +122,7 @@ impl Refusal {
             Self::Route(RouteError::NoSuchPath { .. }) => "noSuchPath",
             Self::Route(RouteError::WrongMethod { .. }) => "wrongMethod",
             Self::Route(RouteError::BadSegment { .. }) => "badPath",
+            Self::Route(RouteError::BadQuery { .. }) => "badQuery",
             Self::Operator(error) => error.code(),
             Self::BadJson(_)
             | Self::NothingToChange
@@ -126,6 +134,8 @@ impl Refusal {
             Self::TooManyStreams { .. } => "tooManyStreams",
             Self::AgentBusy { .. } => "agentBusy",
             Self::AgentGone => "agentGone",
+            Self::Kernel(_) => "kernel",
+            Self::KernelBusy { .. } => "kernelBusy",
             Self::Unwritable(_) => "internal",
         }
     }
@@ -149,6 +159,8 @@ impl Refusal {
             | Self::BodyBroken
             | Self::AgentBusy { .. }
             | Self::AgentGone
+            | Self::Kernel(_)
+            | Self::KernelBusy { .. }
             | Self::Unwritable(_) => None,
         }
     }

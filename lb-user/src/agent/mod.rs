@@ -115,8 +115,8 @@ impl AgentError {
 pub fn run(options: RunOptions) -> Result<Ended, AgentError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The hosts file, the state file and the counters are each used by one task at a time.
-        .max_blocking_threads(4)
+        // The hosts file, the state file, the counters and the table of connections are each used by one task at a time.
+        .max_blocking_threads(5)
         .build()
         .map_err(AgentError::system("start the runtime"))?;
     let ended = runtime.block_on(async {

@@ -1,6 +1,6 @@
 //! Putting an agent together.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, sync::Arc, time::Instant};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use lb_core::{
@@ -83,7 +83,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
     let once = options.once;
     if once.is_none() {
         let refresh = refresh_counters(config.clone());
-        let agent = admin::Agent::new(snapshot, operator_tx.clone(), transitions.clone(), refresh);
+        let agent = admin::Agent::new(snapshot, operator_tx.clone(), transitions.clone(), refresh)
+            .listing(list_connections(config.bpffs.clone()));
         serve(&config, agent).await?.into_iter().for_each(|complaint| published.complain(complaint));
         followers.keep(&config);
     }
@@ -241,6 +242,13 @@ fn watch_config(options: &RunOptions) -> mpsc::Receiver<()> {
         });
     }
     rx
+}
+
+/// Connections are read from the kernel when somebody asks for them.
+fn list_connections(bpffs: PathBuf) -> admin::Connections {
+    Arc::new(move |filter, services| {
+        dataplane::connections(&bpffs, filter, services).map_err(|error| chain(&error))
+    })
 }
 
 /// Counters are read from the kernel when somebody asks for them.

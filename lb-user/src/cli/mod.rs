@@ -5,6 +5,7 @@ mod care;
 mod check;
 mod cleanup;
 mod completion;
+mod connections;
 mod doctor;
 pub mod exit;
 mod globals;
@@ -59,6 +60,7 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Backends(backends::Backends),
+    Connections(connections::Connections),
     Status(status::Status),
     Check(check::Check),
     Plan(plan::Plan),
@@ -96,6 +98,7 @@ impl Command {
         match self {
             Self::Run(command) => command.run(globals),
             Self::Backends(command) => command.run(globals),
+            Self::Connections(command) => command.run(globals),
             Self::Status(command) => command.run(globals),
             Self::Check(command) => command.run(globals),
             Self::Plan(command) => command.run(globals),
@@ -131,8 +134,11 @@ mod tests {
                 let ours = !(command.get_name() == "care" && care::LVSCARE_FLAGS.contains(&long));
                 let prefix = if ours { "LBCTL" } else { "CARE" };
                 let wanted = format!("{prefix}_{}", long.to_uppercase().replace('-', "_"));
-                // LBCTL_TIMEOUT is a probe's: who sets it for the agent must not bound a drain with it.
-                let wanted = (command.get_name() != "drain" || long != "timeout").then_some(wanted.as_str());
+                // LBCTL_TIMEOUT is a probe's, LBCTL_BACKEND the agent's list: who sets them for it must not bound a drain or
+                // choose connections with them.
+                let is_the_agents =
+                    matches!((command.get_name(), long), ("drain", "timeout") | ("connections", "backend"));
+                let wanted = (!is_the_agents).then_some(wanted.as_str());
                 assert_eq!(arg.get_env().and_then(|env| env.to_str()), wanted, "--{long}");
             }
             command.get_subcommands().for_each(check);

@@ -3,6 +3,7 @@
 //! Level-triggered: what the kernel holds is observed, compared with what it should hold, and mended. Nothing is
 //! remembered that can be observed.
 
+mod connections;
 mod elders;
 mod error;
 mod evict;
@@ -24,6 +25,7 @@ use lb_core::{
     model::DataplaneKind,
 };
 
+pub use connections::connections;
 pub use error::{DataplaneError, Unsupported};
 pub use held::{Held, HeldService, cleanup, counters, peek};
 pub use open::{Opened, Opener, Told, preferred};

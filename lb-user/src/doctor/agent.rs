@@ -21,7 +21,7 @@ pub(super) async fn look(socket: &Path, facts: &mut Facts) {
             let why = || dataplane.error.clone().unwrap_or_else(|| "it does not say why".to_owned());
             facts.agent = Some(AgentFact::Running {
                 version: status.agent.version,
-                dataplane: dataplane.kind,
+                dataplanes: dataplane.dataplanes(),
                 ineffective: (!dataplane.effective).then(why),
                 warnings: status.warnings,
             });

@@ -27,10 +27,10 @@ pub(super) fn look(places: &Places, facts: &mut Facts) {
         Err(error) => return gap(facts, Code::HookEffect, "read what is programmed", error),
     };
     let runs = match &facts.agent {
-        Some(AgentFact::Running { dataplane, .. }) => Some(*dataplane),
+        Some(AgentFact::Running { dataplanes, .. }) => Some(*dataplanes),
         Some(AgentFact::NotRunning) | None => None,
     };
-    facts.held = runs.or_else(|| held.services.values().next().map(|(dataplanes, _)| dataplanes.first()));
+    facts.held = runs.or_else(|| held.services.values().next().map(|(dataplanes, _)| *dataplanes));
     let began = Instant::now();
     for vip in vips.into_iter().filter(|vip| held.services.contains_key(vip)) {
         if began.elapsed() > DEADLINE_FOR_ALL {

@@ -8,7 +8,11 @@ const DAY: u64 = 24 * HOUR;
 
 /// How long ago `then` was: `4s`, `5m12s`, `2h11m`, `3d4h`. What lies in the future (a clock was set back) is `0s`.
 pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
-    let seconds = u64::try_from(now.duration_since(then).as_secs()).unwrap_or(0);
+    seconds(u64::try_from(now.duration_since(then).as_secs()).unwrap_or(0))
+}
+
+/// A time in the same form.
+pub(super) fn seconds(seconds: u64) -> String {
     let (whole, unit, rest, rest_unit) = match seconds {
         0..MINUTE => return format!("{seconds}s"),
         MINUTE..HOUR => (seconds / MINUTE, 'm', seconds % MINUTE, 's'),

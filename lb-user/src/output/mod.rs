@@ -1,6 +1,7 @@
 //! What `-o table|wide|json|yaml` prints, as text. Nothing here writes, and time is an argument.
 
 mod backends;
+mod connections;
 mod doctor;
 mod human;
 mod status;
@@ -12,7 +13,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use lb_core::{
     doctor::Report,
-    view::{BackendsView, StatusView},
+    view::{BackendsView, StatusView, connections::ConnectionTableView},
 };
 use serde::Serialize;
 
@@ -88,6 +89,30 @@ pub fn status(
     match format {
         Format::Table => Ok(status::screen(view, backends::Columns::Few, style, now)),
         Format::Wide => Ok(status::screen(view, backends::Columns::All, style, now)),
+        Format::Json => json(view),
+        Format::Yaml => Ok(serde_yaml::to_string(view)?),
+    }
+}
+
+/// Whether each connection gets a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// It does.
+    All,
+    /// There are only the numbers.
+    None,
+}
+
+/// What `lbctl connections` prints, with a newline at the end.
+pub fn connections(
+    view: &ConnectionTableView,
+    rows: Rows,
+    format: Format,
+    style: Style,
+) -> Result<String, OutputError> {
+    match format {
+        Format::Table => Ok(connections::screen(view, rows, backends::Columns::Few, style)),
+        Format::Wide => Ok(connections::screen(view, rows, backends::Columns::All, style)),
         Format::Json => json(view),
         Format::Yaml => Ok(serde_yaml::to_string(view)?),
     }

@@ -55,7 +55,7 @@ fn agent(out: &mut Block, agent: &AgentView, now: Timestamp) {
 fn dataplane(out: &mut Block, dataplane: &DataplaneView) {
     let DataplaneView { kind: _, kinds: _, why, scope, effective, error, facts } = dataplane;
     let (verdict, tint) = if *effective { ("effective", None) } else { ("NOT effective", Some(Colour::Red)) };
-    out.line("dataplane", tint, &format!("{}, scope {scope}, {verdict}", dataplane.names()));
+    out.line("dataplane", tint, &format!("{}, scope {scope}, {verdict}", dataplane.dataplanes()));
     if let Some(error) = error {
         out.line("", Some(Colour::Red), error);
     }

@@ -230,7 +230,7 @@ fn what_an_older_agent_says_of_its_dataplane_is_understood() {
     json["dataplane"].as_object_mut().unwrap().remove("kinds");
     json["services"][0].as_object_mut().unwrap().remove("dataplanes");
     let view: StatusView = serde_json::from_value(json).unwrap();
-    assert_eq!(view.dataplane.names(), "socket");
+    assert_eq!(view.dataplane.dataplanes(), DataplaneKind::Socket.into());
 }
 
 #[test]

@@ -7,11 +7,19 @@ use std::{
 };
 
 use lb_core::{
-    model::{Admin, DataplaneKind, Health, Policy, Scope, Source},
+    model::{Admin, ConnectionState, DataplaneKind, Health, Policy, Scope, Source},
     operator::{OperatorError, OperatorRequest},
-    view::*,
+    view::{
+        connections::{
+            CapacityView, Collector, Connection, ConnectionFilter, ConnectionTableView, CountedView,
+            DroppedView, Table,
+        },
+        *,
+    },
 };
-use lb_user::admin::{AdminServer, Agent, Client, Limits, MetricsServer, OperatorCall, Refresh, Snapshot};
+use lb_user::admin::{
+    AdminServer, Agent, Client, Connections, Limits, MetricsServer, OperatorCall, Refresh, Snapshot,
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -93,6 +101,31 @@ fn count(status: &mut StatusView) {
     }
 }
 
+/// A table with three connections: one is open, one was rescued, and one is of no service.
+fn list(filter: &ConnectionFilter, services: &[ServiceView]) -> Result<ConnectionTableView, String> {
+    let mut collector = Collector::new(filter, services);
+    for (port, vip, rescued) in
+        [(1, "10.103.97.2:6443", false), (2, "192.168.0.2:6443", true), (3, "10.9.9.9:1", false)]
+    {
+        collector.take(Connection {
+            client: ([10, 244, 0, 7], port).into(),
+            vip: vip.parse().unwrap(),
+            backend: "[fd00::2]:6443".parse().unwrap(),
+            port: 61_000 + port,
+            state: ConnectionState::Open,
+            host: false,
+            rescued,
+            age: Duration::from_secs(7860),
+            idle: Duration::from_secs(4),
+        });
+    }
+    Ok(collector.finish(Some(Table {
+        dropped: DroppedView { full: 5, ..DroppedView::default() },
+        counted: CountedView { begun: 9, opened: 8, rescued: 1 },
+        capacity: CapacityView { open: 16_384, opening: 8192 },
+    })))
+}
+
 /// Answers as an agent would: 192.168.0.2 and fd00::2 are from the config, everything else is unknown.
 fn decide(request: &OperatorRequest) -> Result<BackendView, OperatorError> {
     let service = request.service().cloned().unwrap_or_else(|| "apiserver".parse().unwrap());
@@ -127,7 +160,7 @@ pub fn channels(refresh: Refresh) -> (Agent, Loop) {
     let (snapshots, snapshot) = watch::channel(Snapshot { status: Arc::new(status()), ready: true });
     let (operator, operators) = mpsc::channel(4);
     let (transitions, _) = broadcast::channel(4);
-    let agent = Agent::new(snapshot, operator, transitions.clone(), refresh);
+    let agent = Agent::new(snapshot, operator, transitions.clone(), refresh).listing(Arc::new(list));
     (agent, Loop { snapshots, operators, transitions })
 }
 
@@ -147,8 +180,18 @@ impl Fake {
     }
 
     pub fn start_with(limits: Limits, refresh: Refresh) -> Self {
+        Self::serve(limits, channels(refresh))
+    }
+
+    /// With a table of connections that is read by this.
+    pub fn listing(limits: Limits, list: Connections) -> Self {
+        let (agent, agent_loop) = channels(Arc::new(count));
+        Self::serve(limits, (agent.listing(list), agent_loop))
+    }
+
+    fn serve(limits: Limits, (agent, agent_loop): (Agent, Loop)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (agent, Loop { snapshots, mut operators, transitions }) = channels(refresh);
+        let Loop { snapshots, mut operators, transitions } = agent_loop;
         let server = AdminServer::bind(&socket_in(&dir), agent, limits).unwrap();
         let (asks, asked) = mpsc::unbounded_channel();
         tokio::spawn(async move {

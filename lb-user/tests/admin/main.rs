@@ -13,8 +13,9 @@ use fake::{Fake, body, code, json};
 use lb_core::{
     model::{Admin, Health, ServiceName},
     operator::OperatorRequest,
+    view::connections::ConnectionFilter,
 };
-use lb_user::admin::{Agent, ClientError, Limits};
+use lb_user::admin::{Agent, ClientError, Connections, Limits};
 
 fn apiserver() -> Option<ServiceName> {
     Some("apiserver".parse().unwrap())
@@ -38,6 +39,45 @@ async fn answers_are_json_and_close_the_connection() {
     assert_eq!(code(&answer), 200, "{answer}");
     assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
     assert_eq!(json(&answer)["services"][0]["backends"][0]["probe"]["latencyMs"], 0.8);
+}
+
+#[tokio::test]
+async fn connections_are_listed_by_what_is_asked_for() {
+    let fake = Fake::start();
+    let all = fake.client().connections(&ConnectionFilter::default()).await.unwrap();
+    assert_eq!((all.connections.len(), all.total, all.truncated), (3, 3, false));
+    assert_eq!(all.capacity.unwrap().open, 16_384);
+    let backend = Some("[fd00::2]:6443".parse().unwrap());
+    let filter = ConnectionFilter { service: apiserver(), backend, limit: 1 };
+    let one = fake.client().connections(&filter).await.unwrap();
+    assert_eq!((one.connections.len(), one.total, one.truncated), (1, 2, true));
+    assert_eq!(one.connections[0].service, apiserver());
+    let answer = fake.get("GET", "/v1/connections?backend=192.168.0.9:1").await;
+    assert_eq!((code(&answer), &json(&answer)["total"]), (200, &0.into()));
+}
+
+#[tokio::test]
+async fn a_kernel_that_does_not_tell_its_connections_is_an_error_of_its_own() {
+    for (list, status, name) in [
+        (Arc::new(|_: &_, _: &_| Err("failed to read map".to_owned())) as Connections, 500, "kernel"),
+        (
+            Arc::new(|_: &_, _: &_| {
+                std::thread::sleep(Duration::from_millis(300));
+                Err(String::new())
+            }),
+            503,
+            "kernelBusy",
+        ),
+    ] {
+        let limits = Limits { agent: Duration::from_millis(100), ..Limits::default() };
+        let fake = Fake::listing(limits, list);
+        let answer = fake.get("GET", "/v1/connections").await;
+        assert_eq!(
+            (code(&answer), json(&answer)["error"]["code"].as_str()),
+            (status, Some(name)),
+            "{answer}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -127,6 +167,9 @@ async fn bad_requests_get_a_code_a_message_and_never_reach_the_agent() {
         ("GET", "/nowhere", "", 404, "noSuchPath"),
         ("GET", "/v1/status/", "", 404, "noSuchPath"),
         ("POST", "/v1/status", "", 405, "wrongMethod"),
+        ("DELETE", "/v1/connections", "", 405, "wrongMethod"),
+        ("GET", "/v1/connections?vip=x", "", 400, "badQuery"),
+        ("GET", "/v1/connections?service=web", "", 404, "unknownService"),
         ("GET", good, "", 405, "wrongMethod"),
         ("PATCH", "/v1/services/Bad/backends/192.168.0.2:6443", "{}", 400, "badPath"),
         ("PATCH", "/v1/services/apiserver/backends/nonsense", "{}", 400, "badPath"),

@@ -3,7 +3,10 @@ use std::{
     sync::Arc,
 };
 
-use lb_core::{model::Health, view::StatusView};
+use lb_core::{
+    model::{DataplaneKind, Health},
+    view::StatusView,
+};
 use lb_user::admin::{Agent, Limits, MetricsError, MetricsServer};
 
 use crate::fake::{Loop, body, channels, code, scrape, transition};
@@ -63,6 +66,12 @@ async fn metrics_follow_the_snapshot_and_the_kernel() {
         (format!("lbctl_probe_latency_seconds{{{good}}}"), 0.0008),
         (format!("lbctl_probe_failures{{{dead}}}"), 3.0),
         ("lbctl_config_reload_success".to_owned(), 0.0),
+        (format!("lbctl_packet_connections{{{dead},state=\"open\"}}"), 2.0),
+        (format!("lbctl_packet_connections{{{dead},state=\"reset\"}}"), 0.0),
+        (r#"lbctl_packet_connections{service="",backend="[fd00::2]:6443",state="open"}"#.to_owned(), 1.0),
+        ("lbctl_packet_dropped_total{reason=\"full\"}".to_owned(), 5.0),
+        ("lbctl_packet_dropped_total{reason=\"displaced\"}".to_owned(), 0.0),
+        ("lbctl_rescued_connections_total".to_owned(), 1.0),
         ("lbctl_build_info{version=\"0.1.0\"}".to_owned(), 1.0),
         ("lbctl_dataplane_effective{dataplane=\"socket\",scope=\"host\"}".to_owned(), 1.0),
         ("lbctl_start_time_seconds".to_owned(), 1_767_323_045.0),
@@ -71,6 +80,19 @@ async fn metrics_follow_the_snapshot_and_the_kernel() {
     }
     let never_answered = format!("lbctl_probe_latency_seconds{{{dead}}}");
     assert!(!found.contains_key(never_answered.as_str()));
+}
+
+#[tokio::test]
+async fn two_dataplanes_have_a_sample_each_and_without_a_table_there_are_no_packets() {
+    let (agent, _loop) = agent(|status| status.dataplane.kinds.push(DataplaneKind::Packet));
+    let no_table = agent.listing(Arc::new(|_, _| Ok(Default::default())));
+    let answer = scrape(no_table, "GET", "/metrics").await;
+    let found = samples(body(&answer));
+    for kind in ["socket", "packet"] {
+        let series = format!("lbctl_dataplane_effective{{dataplane=\"{kind}\",scope=\"host\"}}");
+        assert_eq!(found.get(series.as_str()), Some(&1.0), "{series}");
+    }
+    assert!(!answer.contains("lbctl_packet_") && !answer.contains("lbctl_rescued_"), "{answer}");
 }
 
 #[tokio::test]

@@ -18,6 +18,31 @@ fn status_and_backends_print_what_the_agent_says() {
 }
 
 #[test]
+fn connections_are_listed_or_counted_as_the_flags_say() {
+    let (fake, sandbox) = (Served::start(), Sandbox::new());
+    let all = fake.asked(&sandbox, &["connections"]);
+    assert_eq!((all.code, all.stderr.as_str()), (0, ""));
+    assert!(
+        all.stdout.starts_with("CLIENT        VIP               BACKEND         PORT   STATE  AGE    IDLE\n"),
+        "{all:?}"
+    );
+    assert!(all.stdout.contains("\nDROPPED  PACKETS\nfull     5"), "{all:?}");
+    let summary = fake.asked(&sandbox, &["connections", "--summary", "--service", "apiserver"]);
+    assert!(summary.stdout.starts_with("SERVICE    VIP"), "{summary:?}");
+    let view = fake.asked(&sandbox, &["connections", "--limit", "1", "-o", "json"]).json();
+    assert_eq!((&view["truncated"], &view["total"]), (&true.into(), &3.into()));
+    assert_eq!(view["connections"].as_array().unwrap().len(), 1);
+    let none = fake.asked(&sandbox, &["connections", "--backend", "192.168.0.9:1", "-o", "json"]).json();
+    assert_eq!(none["connections"], serde_json::json!([]));
+    let unknown = fake.asked(&sandbox, &["connections", "--service", "web"]);
+    assert_eq!(unknown.code, 1);
+    assert!(
+        unknown.stderr.contains("no service is named web; hint: known services: apiserver"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
 fn a_change_prints_what_is_now() {
     let (fake, sandbox) = (Served::start(), Sandbox::new());
     for (arguments, wanted) in [

@@ -24,6 +24,8 @@ fn wrong_usage_is_2_with_an_explanation_on_stderr() {
         (&["status", "-o", "xml"], "[possible values: table, wide, json, yaml]"),
         (&["status", "--log-level", "loud"], "[possible values: error, warn, info, debug, trace]"),
         (&["backends", "drain"], "<ADDR>"),
+        (&["connections", "--backend", "192.168.0.2"], "write it as 192.168.0.2:6443"),
+        (&["connections", "--limit", "many"], "invalid value 'many'"),
         (&["backends", "drain", "192.168.0.2"], "write it as 192.168.0.2:6443"),
         (&["backends", "add", "192.168.0.2:1", "--weight", "65536"], "65536 is not in 0..=65535"),
         (&["backends", "drain", "192.168.0.2:1", "--service", "A_b"], "invalid value 'A_b'"),
@@ -44,9 +46,19 @@ fn wrong_usage_is_2_with_an_explanation_on_stderr() {
 fn help_is_on_stdout_and_hides_what_only_the_agent_calls() {
     let done = Sandbox::new().lbctl(&["--help"]);
     assert_eq!(done.code, 0);
-    for word in
-        ["run", "backends", "status", "check", "plan", "hosts", "cleanup", "care", "Examples:", "Exit codes:"]
-    {
+    for word in [
+        "run",
+        "backends",
+        "connections",
+        "status",
+        "check",
+        "plan",
+        "hosts",
+        "cleanup",
+        "care",
+        "Examples:",
+        "Exit codes:",
+    ] {
         assert!(done.stdout.contains(word), "{word}: {done:?}");
     }
     assert!(!done.stdout.contains("internal-prove"), "{done:?}");
@@ -67,7 +79,10 @@ fn completion_knows_the_commands_and_their_flags() {
     for shell in ["bash", "zsh", "fish"] {
         let done = Sandbox::new().lbctl(&["completion", shell]);
         assert_eq!(done.code, 0, "{shell}");
-        assert!(done.stdout.contains("backends") && done.stdout.contains("state-dir"), "{shell}");
+        assert!(
+            ["backends", "connections", "summary", "state-dir"].iter().all(|word| done.stdout.contains(word)),
+            "{shell}"
+        );
     }
 }
 

@@ -21,7 +21,7 @@ fn the_hooks_effect() {
             (
                 |f| {
                     f.connects[0].peer = Ok(VIP.parse().unwrap());
-                    f.held = Some(DataplaneKind::Ipvs);
+                    f.held = Some(DataplaneKind::Ipvs.into());
                 },
                 Good,
                 "is answered",

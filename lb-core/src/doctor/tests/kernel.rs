@@ -5,6 +5,12 @@ fn dataplane(facts: &mut Facts, kind: &str) {
     set_config(facts, |overrides| overrides.dataplane = Some(kind.to_owned()));
 }
 
+fn on_both(facts: &mut Facts) {
+    if let Some(AgentFact::Running { dataplanes, .. }) = &mut facts.agent {
+        *dataplanes = Dataplanes::SocketAndPacket;
+    }
+}
+
 fn without_ipvs(facts: &mut Facts) {
     facts.modules.insert("ip_vs".to_owned(), Module::Absent);
 }
@@ -39,7 +45,8 @@ fn the_agent() {
     check(
         Code::Agent,
         &[
-            (|_| (), Good, "lbctl 0.1.0 runs, with the socket dataplane"),
+            (|_| (), Good, "lbctl 0.1.0 runs, with socket"),
+            (on_both, Good, "lbctl 0.1.0 runs, with socket and packet"),
             (|f| f.agent = Some(AgentFact::NotRunning), Warn, "no agent runs"),
             (warned, Warn, "a restart is due"),
         ],
@@ -61,7 +68,7 @@ fn auto_takes_what_can_be_used_and_fails_where_nothing_can() {
         &[
             (|_| (), Good, "auto takes socket"),
             (without_ipvs, Good, "auto takes socket"),
-            (|f| f.programs = Some(Err(lack())), Good, "auto takes ipvs"),
+            (|f| f.programs = Some(Err(lack())), Good, "auto takes ipvs: socket cannot be used"),
             (|f| f.cgroup = Some(Err(lack())), Good, "auto takes ipvs"),
             (none, Fail, "none can be used: socket: Linux 6.1.0-18-amd64: it is missing; ipvs: "),
             (undecided, Warn, "unknown"),

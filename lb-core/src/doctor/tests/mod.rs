@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     config::{Config, Overrides, load},
     hosts::Status,
-    model::DataplaneKind,
+    model::{DataplaneKind, Dataplanes},
 };
 
 const VIP: &str = "10.103.97.2:6443";
@@ -34,7 +34,8 @@ fn set_config(facts: &mut Facts, change: impl FnOnce(&mut Overrides)) {
 
 fn agent(dataplane: DataplaneKind, ineffective: Option<&str>) -> Option<AgentFact> {
     let ineffective = ineffective.map(str::to_owned);
-    Some(AgentFact::Running { version: "0.1.0".to_owned(), dataplane, ineffective, warnings: Vec::new() })
+    let (version, dataplanes) = ("0.1.0".to_owned(), dataplane.into());
+    Some(AgentFact::Running { version, dataplanes, ineffective, warnings: Vec::new() })
 }
 
 fn lack() -> Lack {
@@ -75,7 +76,7 @@ fn healthy() -> Facts {
         sock_destroy: Some(true),
         modules: [module("ip_vs"), module("ip_vs_wrr"), module("nf_tables")].into(),
         hooks: Some(HookFacts::default()),
-        held: Some(DataplaneKind::Socket),
+        held: Some(DataplaneKind::Socket.into()),
         connects: vec![SelfConnect { vip: VIP.parse().unwrap(), peer: Ok(BACKENDS[0].parse().unwrap()) }],
         ipvs: Some(IpvsFacts::default()),
         kube_proxy: None,

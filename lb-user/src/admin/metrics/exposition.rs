@@ -1,10 +1,13 @@
 //! Prometheus' text format, version 0.0.4.
 
-use std::fmt::{Display, Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write as _},
+};
 
 use lb_core::{
-    model::Health,
-    view::{BackendView, ServiceView, StatusView},
+    model::{ConnectionState, Health},
+    view::{BackendView, ServiceView, StatusView, connections::ConnectionTableView},
 };
 
 /// What scrapers expect with this format.
@@ -12,12 +15,15 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 
 const HEALTHS: [Health; 5] = [Health::Unknown, Health::Up, Health::Suspect, Health::NotReady, Health::Dead];
 
-/// Every metric.
-pub(super) fn written(status: &StatusView) -> String {
+/// Every metric; those of connections only where there is a table of them.
+pub(super) fn written(status: &StatusView, connections: Option<&ConnectionTableView>) -> String {
     let mut out = Exposition(String::new());
     agent(&mut out, status);
     states(&mut out, status);
     counters(&mut out, status);
+    if let Some(table) = connections.filter(|table| table.capacity.is_some()) {
+        packets(&mut out, table);
+    }
     out.0
 }
 
@@ -33,7 +39,7 @@ fn agent(out: &mut Exposition, status: &StatusView) {
     out.sample("lbctl_config_loaded_timestamp_seconds", &[], agent.config_loaded.as_second());
     let dataplane = &status.dataplane;
     out.gauge("lbctl_dataplane_effective", "Whether the dataplane was proven to work.");
-    for kind in &dataplane.kinds {
+    for kind in dataplane.dataplanes().kinds() {
         let labels = [("dataplane", kind.as_str()), ("scope", dataplane.scope.as_str())];
         out.sample("lbctl_dataplane_effective", &labels, u8::from(dataplane.effective));
     }
@@ -93,6 +99,31 @@ fn counters(out: &mut Exposition, status: &StatusView) {
     counter("lbctl_backend_connections_refused_total", "Connections that the backend refused.", |b| {
         Some(b.connections.refused as f64)
     });
+}
+
+fn packets(out: &mut Exposition, table: &ConnectionTableView) {
+    let name = "lbctl_packet_connections";
+    out.gauge(name, "Connections that are translated packet by packet, by how far they are.");
+    // One backend may be behind several VIPs of one service: what is rescued is counted under what it was meant for.
+    let mut counts: BTreeMap<(String, String), BTreeMap<ConnectionState, u64>> = BTreeMap::new();
+    for backend in &table.backends {
+        let service = backend.service.as_ref().map(ToString::to_string).unwrap_or_default();
+        let states = counts.entry((service, backend.backend.to_string())).or_default();
+        backend.by_state().into_iter().for_each(|(state, count)| *states.entry(state).or_default() += count);
+    }
+    for ((service, backend), states) in &counts {
+        for (state, count) in states {
+            let labels = [("service", service.as_str()), ("backend", backend), ("state", state.as_str())];
+            out.sample(name, &labels, count);
+        }
+    }
+    out.family("lbctl_packet_dropped_total", "counter", "Packets for a VIP that were not let through.");
+    for (reason, _, count) in table.dropped.by_reason() {
+        out.sample("lbctl_packet_dropped_total", &[("reason", reason)], count);
+    }
+    let help = "Connections that were sent to another backend before they were answered.";
+    out.family("lbctl_rescued_connections_total", "counter", help);
+    out.sample("lbctl_rescued_connections_total", &[], table.counted.rescued);
 }
 
 fn truth(yes: bool) -> f64 {

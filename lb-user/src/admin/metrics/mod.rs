@@ -8,6 +8,7 @@ use std::{io, net::SocketAddr};
 
 use hyper::{Request, Response, StatusCode, body::Incoming, header::HeaderValue};
 use jiff::Timestamp;
+use lb_core::view::connections::ConnectionFilter;
 use tokio::net::TcpListener;
 
 use super::{
@@ -84,7 +85,9 @@ impl Handler for Site {
 impl Site {
     async fn metrics(&self) -> Response<Body> {
         let status = self.agent.status(self.limits.counters).await;
-        text(StatusCode::OK, exposition::CONTENT_TYPE, exposition::written(&status))
+        let connections = self.agent.connections(ConnectionFilter::COUNTS, self.limits.counters).await;
+        let written = exposition::written(&status, connections.ok().as_ref());
+        text(StatusCode::OK, exposition::CONTENT_TYPE, written)
     }
 
     async fn page(&self) -> Response<Body> {

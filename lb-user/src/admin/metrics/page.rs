@@ -54,7 +54,7 @@ fn paragraphs(out: &mut String, status: &StatusView, now: Timestamp) {
         paragraph("bad", &format!("The newest configuration is not in force: {error}"));
     }
     let (class, verdict) = if dataplane.effective { ("", "effective") } else { ("bad", "not effective") };
-    paragraph(class, &format!("Dataplane {}, scope {}: {verdict}.", dataplane.names(), dataplane.scope));
+    paragraph(class, &format!("Dataplane {}, scope {}: {verdict}.", dataplane.dataplanes(), dataplane.scope));
     for error in dataplane.error.iter().chain(&hosts.error).chain(&status.warnings) {
         paragraph("bad", error);
     }

@@ -2,7 +2,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use lb_core::{
     config::{Config, Overrides},
-    view::BackendsView,
+    view::{BackendsView, ServiceView},
 };
 
 use super::kernel;
@@ -33,6 +33,14 @@ pub(super) fn list(bpffs: Option<String>, globals: &Globals) -> anyhow::Result<E
     };
     print::text(&output::backends(&view, globals.output, Style::for_stdout(), Timestamp::now())?)?;
     Ok(Exit::Done)
+}
+
+/// The services of the config and of the kernel, without an agent.
+pub(in crate::cli) fn held_services(known: &Known) -> anyhow::Result<Vec<ServiceView>> {
+    let Paths { bpffs, state_dir, .. } = &known.paths;
+    let configured = known.config.as_ref().map_or(&[][..], |config: &Config| &config.services);
+    let held = dataplane::peek(bpffs, state_dir)?.unwrap_or_default();
+    Ok(kernel::view(configured, &held).services)
 }
 
 fn without_agent(not_running: ClientError, known: &Known) -> anyhow::Result<BackendsView> {

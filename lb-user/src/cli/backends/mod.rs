@@ -11,6 +11,8 @@ use lb_core::{
     operator::OperatorRequest,
 };
 
+pub(super) use self::list::held_services;
+
 use self::change::change;
 use super::{exit::Exit, globals::Globals};
 
@@ -70,7 +72,8 @@ struct Target {
     service: Option<ServiceName>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// The value of a flag that names a backend.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write it as 192.168.0.2:6443 or [fd00::2]:6443".to_owned())
 }
 
@@ -79,7 +82,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     parsed.map(ConfigDuration::get).map_err(|error| format!("{error} ({})", error.hint()))
 }
 
-fn service(text: &str) -> Result<ServiceName, String> {
+/// The value of a flag that names a service.
+pub(super) fn service(text: &str) -> Result<ServiceName, String> {
     text.parse().map_err(|error: lb_core::model::NameError| error.to_string())
 }
 
