@@ -27,7 +27,8 @@ fn watch(server: &str, ended_ms: Option<u64>) -> Watched {
 }
 
 fn figures(attempts: Vec<Attempt>, watches: Vec<Watched>) -> Figures {
-    Figures::new(&Report { attempts, watches, latest_us: 1_500, omitted: 0 }, MOMENTS, "m1")
+    let report = Report { attempts, watches, latest_us: 1_500, ..Report::default() };
+    Figures::new(&report, MOMENTS, "m1")
 }
 
 #[test]
