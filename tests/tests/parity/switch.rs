@@ -6,6 +6,7 @@ use std::time::Duration;
 use lb_tests::Lab;
 use lb_tests::lab::Dataplane;
 use lb_tests::wait::eventually;
+use serde_json::json;
 
 use super::kernel::ipvs;
 use super::setup::{CLIENTS, Setup, in_turn};
@@ -82,10 +83,10 @@ fn configure(lab: &Lab, dataplane: Dataplane) {
 }
 
 fn in_force(lab: &Lab, dataplane: Dataplane) {
-    let kind = dataplane.names().join("+");
-    eventually(SOON, &format!("{kind} is in force"), || {
+    let kinds = json!(dataplane.names());
+    eventually(SOON, &format!("{kinds} is in force"), || {
         let now = status(lab)["dataplane"].clone();
-        if now["kind"] == kind && now["effective"] == true { Ok(()) } else { Err(now.to_string()) }
+        if now["kinds"] == kinds && now["effective"] == true { Ok(()) } else { Err(now.to_string()) }
     })
     .unwrap();
 }
