@@ -130,9 +130,11 @@ pub struct Met {
 }
 
 impl Met {
-    /// Those that failed before they were connected.
+    /// Those that failed before they were connected, or were still not when the client ended, after too long a time.
     pub fn failed_connects(&self) -> Vec<&Attempt> {
-        let failed = |attempt: &&Attempt| attempt.connect_us.is_none() && attempt.end != End::Unfinished;
+        let too_long_us = u64::try_from(stretched(SLOWEST).as_micros()).unwrap();
+        let waits = |attempt: &Attempt| attempt.end == End::Unfinished && attempt.took_us <= too_long_us;
+        let failed = |attempt: &&Attempt| attempt.connect_us.is_none() && !waits(attempt);
         self.attempts.iter().filter(failed).collect()
     }
 
