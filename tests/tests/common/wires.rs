@@ -50,7 +50,7 @@ fn counters(netns: &Netns) -> BTreeMap<String, u64> {
                     Some((format!("{}{name}", group.trim_end_matches(':')), value.parse().ok()?))
                 }));
             }
-            [name, value] => {
+            [name, value] if !name.ends_with(':') => {
                 counters.insert(name.to_owned(), value.parse().unwrap());
             }
             _ => names = words,
