@@ -15,9 +15,11 @@ use crate::resources;
 use crate::steady::{self, Steady};
 
 /// What is run unless the user says otherwise; the others need another kernel.
-const CONTENDERS: [Contender; 6] = [
+const CONTENDERS: [Contender; 8] = [
     Contender::Direct,
     Contender::Socket,
+    Contender::SocketAlone,
+    Contender::Packet,
     Contender::HaproxyKubeadm,
     Contender::HaproxyTuned,
     Contender::Nginx,
@@ -89,6 +91,20 @@ pub struct SteadyArgs {
     /// File for the figures, JSON
     #[arg(long, value_name = "FILE")]
     pub json: PathBuf,
+}
+
+/// Flags of `bench failover`.
+#[derive(Debug, clap::Args)]
+pub struct FailoverArgs {
+    /// Which contenders, divided by commas
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub contenders: Vec<Contender>,
+    /// Which faults, divided by commas
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub faults: Vec<Fault>,
+    /// How often each happens to each contender
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
 }
 
 /// Flags of `bench render`.
@@ -193,6 +209,20 @@ pub fn steady(args: &SteadyArgs) -> anyhow::Result<()> {
     ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");
     let json = serde_json::to_string_pretty(&steady).context("write the figures as JSON")?;
     std::fs::write(&args.json, json).with_context(|| format!("write {}", args.json.display()))
+}
+
+/// Measures some contenders while masters fail, and prints what the report would say.
+///
+/// # Errors
+/// After Ctrl-C.
+pub fn failover(args: &FailoverArgs) -> anyhow::Result<()> {
+    interrupt::watch()?;
+    let (contenders, faults) = (args.contenders.clone(), args.faults.clone());
+    let plan = failover::Plan { rounds: args.rounds.into(), contenders, faults };
+    let failover = failover::measure(&plan, tell);
+    ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");
+    print!("{}", failover.render());
+    Ok(())
 }
 
 /// Renders the report from its figures.

@@ -47,6 +47,7 @@ fn an_attempt_under_way_at_the_fault_began_before_it() {
     assert_eq!(figures.last_trouble_began, Span::Ms(-3.0));
     assert_eq!(figures.last_trouble_ended, Span::Ms(1.0));
     assert_eq!((figures.failed, figures.failed_connects), (1, 0));
+    assert_eq!(figures.slowest_connect_ms, 0.1);
     assert_eq!(figures.errors["ECONNRESET"], 1);
 }
 

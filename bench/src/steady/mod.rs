@@ -212,7 +212,19 @@ impl Steady {
     /// A figure divided by the one of [`Contender::Direct`] in the same round.
     #[must_use]
     pub fn ratio(&self, workload: Workload, contender: Contender, figure: Figure) -> Option<Spread> {
-        let reference = self.values(workload, Contender::Direct, figure);
+        self.ratio_to(workload, contender, Contender::Direct, figure)
+    }
+
+    /// A figure divided by that of another contender in the same round.
+    #[must_use]
+    pub fn ratio_to(
+        &self,
+        workload: Workload,
+        contender: Contender,
+        reference: Contender,
+        figure: Figure,
+    ) -> Option<Spread> {
+        let reference = self.values(workload, reference, figure);
         Spread::of_ratios(&self.values(workload, contender, figure), &reference)
     }
 

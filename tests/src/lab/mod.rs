@@ -1,7 +1,7 @@
 //! A node, perhaps with a pod, and its masters, each in a network namespace of its own, on one bridge.
 //!
 //! `builder` says what there is to be, `network` wires it, `pod` puts one behind the node, `forwarded` a virtual machine,
-//! clients from elsewhere and masters behind a router. `master` runs stand-ins and their faults, `node` runs clients,
+//! clients from elsewhere and masters behind a router. `master` runs stand-ins and their faults, `wall` is a firewall on one, `node` runs clients,
 //! `agent` runs lbctl, `config` writes its configuration, `leftovers` finds what a lab failed to remove.
 
 mod agent;
@@ -15,6 +15,7 @@ mod network;
 mod node;
 mod pod;
 mod sysctl;
+mod wall;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use self::master::{Launch, Master};
 pub use self::network::Host;
 use self::network::{Network, Wires};
 pub use self::node::{ClientRun, Node};
+pub use self::wall::Refusal;
 use crate::bpffs::Bpffs;
 use crate::name::LabName;
 use crate::netns::Netns;

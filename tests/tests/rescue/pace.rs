@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use lb_tests::Lab;
 use lb_tests::clock::monotonic_us;
-use lb_tests::command::run;
-use lb_tests::lab::{Agent, ClientRun, Master, VIP};
+use lb_tests::lab::{Agent, ClientRun, Master, Refusal, VIP};
 use lb_tests::pace::{Attempt, End, Progress, Report};
 use lb_tests::slowness::stretched;
 use lb_tests::wait::eventually;
@@ -34,24 +33,11 @@ pub const CUT: Fault = Fault { what: "power loss", begin: Master::cut, end: Mast
 pub const STOPPED: Fault = Fault { what: "SIGSTOP", begin: Master::stop, end: Master::cont };
 pub const UNREACHABLE: Fault = Fault {
     what: "REJECT by icmp port-unreachable",
-    begin: |master| reject(master, "icmpx type port-unreachable"),
-    end: admit,
+    begin: |master| master.refuse(Refusal::PortUnreachable),
+    end: Master::admit,
 };
 pub const RESET: Fault =
-    Fault { what: "REJECT by tcp reset", begin: |master| reject(master, "tcp reset"), end: admit };
-
-/// As a firewall of the master's that is told too much.
-fn reject(master: &Master, with: &str) -> anyhow::Result<()> {
-    let rules = format!(
-        "table inet wall {{\nchain input {{\ntype filter hook input priority 0\n\
-         tcp dport 6443 reject with {with}\n}}\n}}"
-    );
-    run(&["ip", "netns", "exec", master.host().netns().name(), "nft", &rules]).map(drop)
-}
-
-fn admit(master: &Master) -> anyhow::Result<()> {
-    run(&["ip", "netns", "exec", master.host().netns().name(), "nft", "flush", "ruleset"]).map(drop)
-}
+    Fault { what: "REJECT by tcp reset", begin: |master| master.refuse(Refusal::Reset), end: Master::admit };
 
 /// Three masters, and an agent at default settings; whether it rescues.
 pub fn lab(rescue: &str) -> Option<(Lab, Agent)> {
