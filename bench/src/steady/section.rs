@@ -1,6 +1,6 @@
 //! The report's section, its plots and its bars.
 
-use super::{Figure, Steady};
+use super::{Figure, Steady, Whence};
 use crate::client::Workload;
 use crate::contender::Contender;
 use crate::report::{Bar, Limit, Plot, PlotRow, markdown, number};
@@ -9,7 +9,14 @@ use crate::statistics::Spread;
 /// A contender, the one that it is compared with, and what the ratio must be.
 type Ratio = (Contender, Contender, Workload, Figure, Limit);
 
-/// What lbctl is held to.
+/// What lbctl is held to where it forwards for a virtual machine.
+const BARS_FORWARDED: [Ratio; 4] = [
+    (Contender::Packet, Contender::Direct, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.95)),
+    (Contender::Packet, Contender::Direct, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.95)),
+    (Contender::Packet, Contender::Nftables, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(1.0)),
+    (Contender::Packet, Contender::Nftables, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(1.0)),
+];
+/// What lbctl is held to on the node itself.
 const BARS: [Ratio; 9] = [
     (Contender::Socket, Contender::Direct, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.98)),
     (Contender::Socket, Contender::Direct, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.98)),
@@ -100,18 +107,22 @@ impl Steady {
     /// What lbctl is held to.
     #[must_use]
     pub fn bars(&self) -> Vec<Bar> {
+        let (bars, whence) = match self.whence {
+            Whence::Node => (&BARS[..], ""),
+            Whence::Vm => (&BARS_FORWARDED[..], ", from a VM"),
+        };
         let bar = |(contender, reference, workload, figure, limit): Ratio| {
             let spread = self.ratio_to(workload, contender, reference, figure);
             let (names, what) = ([contender.name(), reference.name()].join(" / "), workload.name());
             Bar {
-                what: format!("{names}: {what}, {}", figure.name()),
+                what: format!("{names}{whence}: {what}, {}", figure.name()),
                 limit,
                 figure: spread.map(|spread| spread.median),
                 remark: spread.map_or_else(String::new, ratio),
                 unit: "",
             }
         };
-        BARS.into_iter().map(bar).collect()
+        bars.iter().copied().map(bar).collect()
     }
 }
 
