@@ -8,6 +8,7 @@ mod common;
 
 mod packet {
     mod agent;
+    mod beside;
     mod eviction;
     mod flood;
     mod foreign;
