@@ -6,7 +6,7 @@ use lb_tests::lab::VIP;
 use lb_tests::wait::eventually;
 use serde_json::json;
 
-use super::setup::{await_connect, forwarded, running, yaml};
+use super::setup::{await_connect, clients, forwarded, running, yaml};
 use crate::common::SOON;
 use crate::common::load::{Load, assert_untouched, requests, syn};
 use crate::common::quiet::{alone, beside_others};
@@ -28,10 +28,30 @@ fn a_virtual_machine_whose_interface_is_made_anew_is_served_within_a_second() {
         }
         lab.plug_vm().unwrap();
         await_connect(lab.vm(), &format!("served again, round {round}"), FOLLOWED);
-        assert_eq!(requests(lab.vm(), VIP, "v4", 4).raw["served"], json!({"m1": 2, "m2": 2}));
+        assert_eq!(requests(lab.vm(), VIP, "v4", 4).ok(), 4, "after round {round}");
     }
     others.more(20);
     assert_untouched(&others.stop());
+}
+
+#[test]
+fn clients_are_served_again_after_the_uplink_was_down() {
+    let _turn = alone();
+    let Some((lab, _agent)) = running(2, |_| ()) else { return };
+    let held = clients(&lab).map(|(who, client)| (who, Load::on(&lab, client, "v4", 0, 4)));
+    let uplink = |state: &str| lab.node().host().netns().ip(&[format!("link set dev eth0 {state}")]).unwrap();
+    uplink("down");
+    held[0].1.run_on(Duration::from_millis(300));
+    uplink("up");
+    for (who, client) in clients(&lab) {
+        await_connect(client, &format!("{who} is served again"), SOON);
+        let report = requests(client, VIP, "v4", 4);
+        assert_eq!(report.raw["served"], json!({"m1": 2, "m2": 2}), "{who}: {report:?}");
+    }
+    for (who, held) in held {
+        let held = held.stop();
+        assert_eq!(held.broken(), 0, "{who}: {held:?}");
+    }
 }
 
 #[test]
