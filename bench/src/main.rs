@@ -19,6 +19,8 @@ enum Command {
     Run(run::Args),
     /// Measure some contenders while nothing fails and write the figures alone
     Steady(run::SteadyArgs),
+    /// Measure some contenders while masters fail in some ways and print the section of the report
+    Failover(run::FailoverArgs),
     /// Render the report from its figures
     Render(run::RenderArgs),
     /// Work as a client does and print what it saw
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     match Options::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Steady(args) => run::steady(&args),
+        Command::Failover(args) => run::failover(&args),
         Command::Render(args) => run::render(&args),
         Command::Client(args) => client::run(&args),
         Command::ProbesClient(args) => probes::run(&args),

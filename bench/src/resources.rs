@@ -104,7 +104,7 @@ fn row(contender: Contender, tls: &Lab, plain: &Lab, plan: Plan) -> anyhow::Resu
     let client = Client { workload: Workload::KeepAlive, slice: plan.load, warm_up: WARM_UP };
     let mut requests_per_second = 0.0;
     let load = used(&running, || {
-        let observed = client.run(plain, &running)?;
+        let observed = client.run(plain, plain.node(), &running)?;
         requests_per_second = observed.operations as f64 / observed.seconds;
         Ok(())
     })?;

@@ -12,17 +12,22 @@ use crate::failover::{self, Fault};
 use crate::probes;
 use crate::report::{Machine, Results, versions};
 use crate::resources;
-use crate::steady::{self, Steady};
+use crate::steady::{self, Steady, Whence};
 
 /// What is run unless the user says otherwise; the others need another kernel.
-const CONTENDERS: [Contender; 6] = [
+const CONTENDERS: [Contender; 8] = [
     Contender::Direct,
     Contender::Socket,
+    Contender::SocketAlone,
+    Contender::Packet,
     Contender::HaproxyKubeadm,
     Contender::HaproxyTuned,
     Contender::Nginx,
     Contender::Nftables,
 ];
+
+/// What serves clients that the node only forwards.
+const FORWARDING: [Contender; 3] = [Contender::Direct, Contender::Packet, Contender::Nftables];
 
 /// A part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
@@ -30,6 +35,8 @@ const CONTENDERS: [Contender; 6] = [
 pub enum Part {
     /// While nothing fails.
     Steady,
+    /// The same, for a virtual machine on the node.
+    Forwarded,
     /// Memory and processor time of the balancers.
     Resources,
     /// While masters fail.
@@ -44,6 +51,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Self::Steady => "steady",
+            Self::Forwarded => "forwarded",
             Self::Resources => "resources",
             Self::Failover => "failover",
             Self::Probes => "probes",
@@ -80,6 +88,9 @@ pub struct SteadyArgs {
     /// Which contenders, divided by commas; direct must be among them
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     pub contenders: Vec<Contender>,
+    /// Where the clients are
+    #[arg(long, value_enum, default_value_t = Whence::Node)]
+    pub whence: Whence,
     /// Rounds of each workload
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     pub rounds: u16,
@@ -89,6 +100,20 @@ pub struct SteadyArgs {
     /// File for the figures, JSON
     #[arg(long, value_name = "FILE")]
     pub json: PathBuf,
+}
+
+/// Flags of `bench failover`.
+#[derive(Debug, clap::Args)]
+pub struct FailoverArgs {
+    /// Which contenders, divided by commas
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub contenders: Vec<Contender>,
+    /// Which faults, divided by commas
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub faults: Vec<Fault>,
+    /// How often each happens to each contender
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
 }
 
 /// Flags of `bench render`.
@@ -115,7 +140,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     results.machine = Some(Machine::here()?);
     results.versions = versions();
     results.commands.insert(args.command.clone());
-    for part in [Part::Steady, Part::Resources, Part::Probes, Part::Failover] {
+    for part in [Part::Steady, Part::Forwarded, Part::Resources, Part::Probes, Part::Failover] {
         if !args.only.is_empty() && !args.only.contains(&part) {
             continue;
         }
@@ -136,6 +161,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn measure(part: Part, args: &Args, results: &mut Results) -> anyhow::Result<()> {
     match part {
         Part::Steady => results.steady = Some(steady::measure(&steady_plan(args))?),
+        Part::Forwarded => results.forwarded = Some(steady::measure(&forwarded_plan(args))?),
         Part::Resources => results.resources = Some(resources::measure(resources_plan(args))?),
         Part::Failover => results.failover = Some(failover::measure(&failover_plan(args), tell)),
         Part::Probes => results.probes = Some(probes::measure(&probes_plan(args), tell)),
@@ -146,11 +172,17 @@ fn measure(part: Part, args: &Args, results: &mut Results) -> anyhow::Result<()>
 fn steady_plan(args: &Args) -> steady::Plan {
     let (rounds, slice, warm_up) = if args.quick { (1, 300, 100) } else { (args.rounds.into(), 1000, 200) };
     steady::Plan {
+        whence: Whence::Node,
         contenders: CONTENDERS.to_vec(),
         rounds,
         slice: Duration::from_millis(slice),
         warm_up: Duration::from_millis(warm_up),
     }
+}
+
+fn forwarded_plan(args: &Args) -> steady::Plan {
+    let contenders = FORWARDING.to_vec();
+    steady::Plan { whence: Whence::Vm, contenders, ..steady_plan(args) }
 }
 
 fn resources_plan(args: &Args) -> resources::Plan {
@@ -179,7 +211,7 @@ fn tell(line: &str) {
     eprintln!("{line}");
 }
 
-/// Measures some contenders, and writes nothing but the figures.
+/// Measures some contenders, writes nothing but the figures, and prints what the report would say.
 ///
 /// # Errors
 /// When none can be measured, or the file cannot be written.
@@ -188,11 +220,32 @@ pub fn steady(args: &SteadyArgs) -> anyhow::Result<()> {
     ensure!(contenders.contains(&Contender::Direct), "measure without direct: there would be no ratios");
     let slice = Duration::from_secs(args.slice);
     interrupt::watch()?;
-    let plan = steady::Plan { contenders, rounds: args.rounds.into(), slice, warm_up: slice / 3 };
+    let plan = steady::Plan {
+        whence: args.whence,
+        contenders,
+        rounds: args.rounds.into(),
+        slice,
+        warm_up: slice / 3,
+    };
     let steady = steady::measure(&plan)?;
     ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");
+    print!("{}", steady.render());
     let json = serde_json::to_string_pretty(&steady).context("write the figures as JSON")?;
     std::fs::write(&args.json, json).with_context(|| format!("write {}", args.json.display()))
+}
+
+/// Measures some contenders while masters fail, and prints what the report would say.
+///
+/// # Errors
+/// After Ctrl-C.
+pub fn failover(args: &FailoverArgs) -> anyhow::Result<()> {
+    interrupt::watch()?;
+    let (contenders, faults) = (args.contenders.clone(), args.faults.clone());
+    let plan = failover::Plan { rounds: args.rounds.into(), contenders, faults };
+    let failover = failover::measure(&plan, tell);
+    ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");
+    print!("{}", failover.render());
+    Ok(())
 }
 
 /// Renders the report from its figures.

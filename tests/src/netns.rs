@@ -54,6 +54,14 @@ impl Netns {
             .with_context(|| format!("set up the namespace {}: {lines:#?}", self.name))
     }
 
+    /// What files hold for a process in it, one after the other: `read(&["/proc/net/snmp"])`.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read(&self, files: &[&str]) -> anyhow::Result<String> {
+        run(&[&["ip", "netns", "exec", &self.name, "cat"], files].concat())
+    }
+
     /// The processes whose network namespace this is.
     ///
     /// # Errors

@@ -11,6 +11,9 @@ pub struct Report {
     pub attempts: Vec<Attempt>,
     /// The watches, in no order.
     pub watches: Vec<Watched>,
+    /// What getpeername() said, and how often.
+    #[serde(default)]
+    pub peers: BTreeMap<String, u64>,
     /// How much later than planned an attempt began, at worst: a busy machine, not the one under test.
     pub latest_us: u64,
     /// Attempts that were due while too many were under way, and so never began.
@@ -36,6 +39,8 @@ pub struct Attempt {
 pub enum End {
     /// Answered, by the master of this name.
     Served(String),
+    /// Connected, and nothing was asked.
+    Connected,
     /// Failed with this error.
     Failed(String),
     /// Still under way when the client ended.

@@ -9,9 +9,11 @@ use crate::{binaries, cgroup, slowness};
 pub const ALLOW_SKIP: &str = "LBCTL_TEST_ALLOW_SKIP";
 /// A command, and the Debian package that brings it.
 type Tool = (&'static str, &'static str);
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 9] = [
     ("ip", "iproute2"),
     ("bridge", "iproute2"),
+    ("tc", "iproute2"),
+    ("ethtool", "ethtool"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("nft", "nftables"),

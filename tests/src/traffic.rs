@@ -48,6 +48,7 @@ struct Failures {
 #[derive(Debug, Deserialize)]
 struct Held {
     broken: u64,
+    servers: BTreeMap<String, u64>,
     ends: Vec<End>,
 }
 
@@ -56,6 +57,7 @@ struct Held {
 struct End {
     server: Option<String>,
     at_ms: i64,
+    error: String,
 }
 
 /// The clock of the reports: milliseconds since 1970.
@@ -74,12 +76,27 @@ impl Load {
     /// # Errors
     /// When the client cannot be started or its watches do not open.
     pub fn start(lab: &Lab, family: &str, clients: u32, held: u32, more: &[&str]) -> anyhow::Result<Self> {
+        Self::start_on(lab, lab.node(), family, clients, held, more)
+    }
+
+    /// As [`Self::start`], on a pod, a virtual machine or a machine from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_on(
+        lab: &Lab,
+        node: &Node,
+        family: &str,
+        clients: u32,
+        held: u32,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
         let (clients, held_text) = (clients.to_string(), held.to_string());
         let usual = ["load", "--to", VIP, "--family", family, "--clients", &clients, "--held", &held_text];
         // An end beyond every use; a rest that leaves the cores to what is measured.
         let pace = ["--duration", "10m", "--pause", "4ms", "--progress", "20ms"];
         let before = watches(lab);
-        let load = Self(lab.node().spawn_client(&[&usual[..], &pace, more].concat())?);
+        let load = Self(node.spawn_client(&[&usual[..], &pace, more].concat())?);
         eventually(SOON, "the watches open", || {
             let opened = watches(lab).saturating_sub(before);
             if opened >= u64::from(held) { Ok(()) } else { Err(format!("{opened} of {held}")) }
@@ -159,6 +176,19 @@ impl Report {
     #[must_use]
     pub fn broken(&self) -> u64 {
         self.counts.held.as_ref().map_or(0, |held| held.broken)
+    }
+
+    /// Connections that were held to a master, whether they ended or not.
+    #[must_use]
+    pub fn held(&self, master: &str) -> u64 {
+        self.counts.held.as_ref().and_then(|held| held.servers.get(master)).copied().unwrap_or(0)
+    }
+
+    /// How held connections to `master` ended: `eof`, `ECONNRESET`, …
+    #[must_use]
+    pub fn endings(&self, master: &str) -> Vec<&str> {
+        let all = self.counts.held.iter().flat_map(|held| &held.ends);
+        all.filter(|end| end.server.as_deref() == Some(master)).map(|end| end.error.as_str()).collect()
     }
 
     /// When the last attempt that failed began, in milliseconds after `moment`.

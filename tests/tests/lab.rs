@@ -5,6 +5,7 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use common::wires::{counted, namespace};
 use common::{SOON, connect, failure, lab, watches};
 use lb_tests::Lab;
 use lb_tests::lab::leftovers;
@@ -153,6 +154,105 @@ fn a_pod_is_in_the_nodes_cgroup_and_has_a_network_namespace_of_its_own() {
     let to = lab.master(0).address().to_string();
     let whoami = lab.pod().curl(&[&format!("https://{to}/whoami")]).unwrap().success().unwrap();
     assert!(whoami.contains(r#""peer":"192.168.77.11:"#), "{whoami}");
+}
+
+#[test]
+fn forwarded_clients_are_outside_the_nodes_cgroup_and_unknown_to_the_masters() {
+    let builder = Lab::builder().masters(1).local_master().vm().outsider();
+    let Some(lab) = builder.build_or_skip().unwrap() else { return };
+    let (m1, local) = (lab.master(0), lab.master(1));
+    for client in [lab.vm(), lab.outsider()] {
+        let cgroup = client.run(&["cat", "/proc/self/cgroup"]).unwrap().success().unwrap();
+        assert!(cgroup.contains(&format!("0::/{}\n", lab.name().role("outside"))), "{cgroup}");
+        let reach = |to: String, family| {
+            let short = ["--to", &to, "--family", family, "--connect-timeout", "500ms"];
+            client.client(&[&["connect"][..], &short].concat()).unwrap()
+        };
+        assert_eq!(reach(local.address().to_string(), "v4")["ok"], 1, "the node itself answers");
+        assert_eq!(reach(local.address_v6().to_string(), "v6")["ok"], 1, "the node itself answers");
+        let report = reach(m1.address().to_string(), "v4");
+        // Linux says so itself: the master has no way back.
+        assert_eq!(report["errors"]["connect-timeout"]["count"], 1, "{report}");
+    }
+    lab.unplug_vm().unwrap();
+    assert!(lab.node().run(&["ip", "link", "show", "tap0"]).unwrap().code() != 0);
+    lab.plug_vm().unwrap();
+    let to = local.address().to_string();
+    let report = lab.vm().client(&["connect", "--to", &to, "--connect-timeout", "5s"]).unwrap();
+    assert_eq!(report["ok"], 1, "{report}");
+}
+
+/// Both bodies arrived.
+fn assert_bulk(report: &Value) {
+    for direction in ["up", "down"] {
+        let parts = report[direction].as_array().unwrap();
+        assert!(!parts.is_empty() && parts.iter().all(|part| part["server"].is_string()), "{report}");
+    }
+}
+
+#[test]
+fn large_bodies_reach_masters_beside_and_behind_a_router_whatever_the_wires() {
+    for builder in [Lab::builder(), Lab::builder().checked_wires().real_neighbours().strict_rp_filter()] {
+        let Some(lab) = builder.masters(1).routed_masters(1).build_or_skip().unwrap() else { return };
+        lab.set_far_mtu(1280).unwrap();
+        for master in lab.masters() {
+            for (family, to) in [("v4", master.address()), ("v6", master.address_v6())] {
+                let bulk = ["bulk", "--to", &to.to_string(), "--family", family];
+                assert_bulk(&lab.node().client(&bulk).unwrap());
+            }
+        }
+        for counter in ["Icmp6OutPktTooBigs", "IcmpOutDestUnreachs"] {
+            assert!(
+                counted(namespace(&lab, "router"), counter) > 0,
+                "the router tells that packets are too long"
+            );
+        }
+        for counter in ["Icmp6InPktTooBigs", "IcmpInDestUnreachs"] {
+            assert!(counted(lab.node().host().netns(), counter) > 0, "the node is told");
+        }
+        assert_eq!(common::wires::checksum_errors(&lab), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn wires_that_check_find_a_wrong_checksum_and_others_do_not() {
+    // In place of the sum over the addresses, with which the kernel would have completed it.
+    let rules = "table ip wrong {\nchain output {\ntype route hook output priority mangle\n\
+                 tcp dport 6443 tcp checksum set 0x1234\n}\n}";
+    for (builder, result) in
+        [(Lab::builder(), "connected"), (Lab::builder().checked_wires(), "connect-timeout")]
+    {
+        let Some(lab) = builder.masters(1).build_or_skip().unwrap() else { return };
+        lab.node().run(&["nft", rules]).unwrap().success().unwrap();
+        let to = lab.master(0).address().to_string();
+        let report = lab.node().client(&["syn", "--to", &to]).unwrap();
+        assert_eq!(report["result"], result, "{report}");
+        let found = common::wires::checksum_errors(&lab);
+        // Kernels differ in which of the others' checksums they do believe.
+        assert!(result == "connected" || !found.is_empty(), "they are counted");
+    }
+}
+
+#[test]
+fn a_cut_master_whose_neighbours_are_real_is_unreachable() {
+    let Some(lab) = Lab::builder().masters(1).real_neighbours().build_or_skip().unwrap() else { return };
+    let to = lab.master(0).address().to_string();
+    lab.master(0).cut().unwrap();
+    let report = lab.node().client(&["syn", "--to", &to, "--connect-timeout", "10s"]).unwrap();
+    assert_eq!(report["result"], "EHOSTUNREACH", "{report}");
+}
+
+#[test]
+fn a_flood_is_made_of_syns_that_nobody_follows_up() {
+    let Some(lab) = lab(1) else { return };
+    let to = lab.master(0).address().to_string();
+    let before = lab.master(0).stats().unwrap()["accepted"].clone();
+    let report = lab.node().client(&["flood", "--to", &to, "--count", "1000"]).unwrap();
+    assert_eq!(report["sent"], 1000, "{report}");
+    let snmp = lab.master(0).host().netns().read(&["/proc/net/snmp"]).unwrap();
+    assert!(snmp.lines().filter(|line| line.starts_with("Tcp: ")).count() == 2, "{snmp}");
+    assert_eq!(lab.master(0).stats().unwrap()["accepted"], before, "none becomes a connection");
+    assert_eq!(connect(&lab, "v4", lab.master(0).address())["ok"], 1);
 }
 
 #[test]

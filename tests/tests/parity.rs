@@ -1,7 +1,8 @@
 //! What every dataplane must do alike: each scenario is one function, run once per dataplane.
 //!
-//! `parity::socket::…` and `parity::ipvs::…` need a kernel with that dataplane, `parity::both::…` one with both; there
-//! they fail where it is missing, and are never skipped.
+//! `parity::socket::…`, `parity::ipvs::…` and `parity::packet::…` need a kernel with that dataplane, `parity::both::…` one
+//! with the first two, `parity::beside::…` one with socket and packet; there they fail where it is missing, and are never
+//! skipped.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -60,5 +61,15 @@ mod parity {
 
     dataplane! { socket: Dataplane::Socket; foreign { removed_link deleted_map_entry } log { kernel_log } faults { bounded } }
     dataplane! { ipvs: Dataplane::Ipvs; foreign { deleted_service foreign_service } ports { own_port } container { read_only_settings } }
+    dataplane! { packet: Dataplane::Packet; switch { switch_to_packet } }
+    scenarios! { beside: Dataplane::SocketAndPacket;
+        addresses { ipv6 local_backend }
+        cleanup { cleanup }
+        distribution { weights }
+        faults { crash power_loss recovery all_down }
+        operator { drain disable }
+        pods { pod scope_host }
+        restart { restart restart_with_a_dead_master }
+    }
     scenarios! { both: Dataplane::Unsaid; care { bare_pod bare_pod_without_ipvs } auto { exits_4_without_ipvs prefers_socket takes_ipvs_without_cgroup2 } switch { switch } }
 }

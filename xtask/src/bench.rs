@@ -32,7 +32,7 @@ Examples:
   cargo xtask bench --only steady --rounds 15
   cargo xtask bench --only ipvs         in a virtual machine, the rest of the report stays")]
 pub(crate) struct Args {
-    /// Measure only this part, the others stay in the report as they are: steady, resources, probes, failover or ipvs
+    /// Measure only this part, the others stay in the report as they are: steady, forwarded, resources, probes, failover or ipvs
     #[arg(long, value_name = "PART", value_parser = PARTS)]
     only: Vec<String>,
 
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-const PARTS: [&str; 5] = ["steady", "resources", "probes", "failover", IPVS];
+const PARTS: [&str; 6] = ["steady", "forwarded", "resources", "probes", "failover", IPVS];
 /// The part that needs another kernel.
 const IPVS: &str = "ipvs";
 

@@ -5,10 +5,18 @@ use lb_tests::{Lab, binaries};
 
 use super::{Running, Scheme, ready, vip};
 
-/// An agent with this dataplane and otherwise the lab's configuration.
-pub(super) fn start(lab: &Lab, scheme: Scheme, dataplane: &str) -> anyhow::Result<Running> {
+/// An agent with this dataplane, told this of rescues if anything, and otherwise the lab's configuration.
+pub(super) fn start(
+    lab: &Lab,
+    scheme: Scheme,
+    dataplane: &str,
+    rescue: Option<&str>,
+) -> anyhow::Result<Running> {
     let config = lab.agent_config(|yaml| {
         yaml["dataplane"] = dataplane.into();
+        if let Some(rescue) = rescue {
+            yaml["rescue"] = rescue.into();
+        }
         if scheme == Scheme::Plain {
             let health = &mut yaml["services"][0]["health"];
             health["type"] = "http".into();

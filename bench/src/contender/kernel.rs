@@ -8,12 +8,12 @@ use lb_tests::lab::VIP;
 
 use super::{Running, vip};
 
-/// One rule that picks a master at random for each connection.
+/// Rules that pick a master at random for each connection.
 pub(super) const NFTABLES: &str = include_str!("nftables.nft");
 /// For `ipvsadm --restore`: round robin, masquerading.
 pub(super) const IPVSADM: &str = include_str!("ipvsadm.rules");
 
-/// Destination NAT of what the node itself sends.
+/// Destination NAT of what the node itself sends, and of what it forwards.
 pub(super) fn nftables(lab: &Lab) -> anyhow::Result<Running> {
     let vip = vip()?;
     let masters = lab.masters().iter().enumerate();

@@ -28,6 +28,10 @@ pub enum Contender {
     Direct,
     /// lbctl's socket dataplane.
     Socket,
+    /// The same, told not to rescue connects.
+    SocketAlone,
+    /// lbctl's packet dataplane.
+    Packet,
     /// HAProxy with the configuration in kubeadm's guide to high availability.
     HaproxyKubeadm,
     /// HAProxy with the quickest checks that make sense.
@@ -55,9 +59,11 @@ pub enum Scheme {
 
 impl Contender {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::Socket,
+        Self::SocketAlone,
+        Self::Packet,
         Self::HaproxyKubeadm,
         Self::HaproxyTuned,
         Self::Nginx,
@@ -72,6 +78,8 @@ impl Contender {
         match self {
             Self::Direct => "direct",
             Self::Socket => "lbctl socket",
+            Self::SocketAlone => "lbctl socket, rescue off",
+            Self::Packet => "lbctl packet",
             Self::HaproxyKubeadm => "haproxy (kubeadm guide)",
             Self::HaproxyTuned => "haproxy (tuned)",
             Self::Nginx => "nginx stream (kubespray)",
@@ -85,7 +93,7 @@ impl Contender {
     #[must_use]
     pub fn is_lbctl(self) -> bool {
         match self {
-            Self::Socket | Self::Ipvs => true,
+            Self::Socket | Self::SocketAlone | Self::Packet | Self::Ipvs => true,
             Self::Direct
             | Self::HaproxyKubeadm
             | Self::HaproxyTuned
@@ -103,8 +111,10 @@ impl Contender {
         ensure!(!interrupt::happened(), "start {}: interrupted", self.name());
         let started = match self {
             Self::Direct => Ok(Running::new(lab, lab.masters().iter().map(Master::address).collect())),
-            Self::Socket => agent::start(lab, scheme, "socket"),
-            Self::Ipvs => agent::start(lab, scheme, "ipvs"),
+            Self::Socket => agent::start(lab, scheme, "socket", None),
+            Self::SocketAlone => agent::start(lab, scheme, "socket", Some("off")),
+            Self::Packet => agent::start(lab, scheme, "packet", None),
+            Self::Ipvs => agent::start(lab, scheme, "ipvs", None),
             Self::HaproxyKubeadm => proxies::haproxy(lab, proxies::HAPROXY_KUBEADM, scheme),
             Self::HaproxyTuned => proxies::haproxy(lab, proxies::HAPROXY_TUNED, scheme),
             Self::Nginx => proxies::nginx(lab),
@@ -123,7 +133,7 @@ impl Contender {
             Self::Nginx => Some(proxies::NGINX),
             Self::Nftables => Some(kernel::NFTABLES),
             Self::IpvsByHand => Some(kernel::IPVSADM),
-            Self::Direct | Self::Socket | Self::Ipvs => None,
+            Self::Direct | Self::Socket | Self::SocketAlone | Self::Packet | Self::Ipvs => None,
         }
     }
 }

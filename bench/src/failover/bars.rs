@@ -31,7 +31,7 @@ const fn count(value: u64) -> Span {
     Span::Ms(value as f64)
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 16] = [
     Rule {
         fault: Fault::Kill,
         what: "SIGKILL: begin of the last attempt that fails",
@@ -45,7 +45,55 @@ const RULES: [Rule; 10] = [
         what: "SIGKILL: failed connects",
         quantity: |figures| count(figures.failed_connects),
         median: None,
-        worst: Some(1.0),
+        worst: Some(0.0),
+        unit: Unit::Count,
+    },
+    Rule {
+        fault: Fault::Kill,
+        what: "SIGKILL: the slowest connect",
+        quantity: |figures| Span::Ms(figures.slowest_connect_ms),
+        median: None,
+        worst: Some(800.0),
+        unit: Unit::Time,
+    },
+    Rule {
+        fault: Fault::PowerLoss,
+        what: "power loss: failed connects",
+        quantity: |figures| count(figures.failed_connects),
+        median: None,
+        worst: Some(0.0),
+        unit: Unit::Count,
+    },
+    Rule {
+        fault: Fault::PowerLoss,
+        what: "power loss: the slowest connect",
+        quantity: |figures| Span::Ms(figures.slowest_connect_ms),
+        median: None,
+        worst: Some(800.0),
+        unit: Unit::Time,
+    },
+    Rule {
+        fault: Fault::Reject,
+        what: "REJECT: failed connects",
+        quantity: |figures| count(figures.failed_connects),
+        median: None,
+        worst: Some(0.0),
+        unit: Unit::Count,
+    },
+    Rule {
+        fault: Fault::Reject,
+        what: "REJECT: the slowest connect",
+        quantity: |figures| Span::Ms(figures.slowest_connect_ms),
+        median: None,
+        worst: Some(800.0),
+        unit: Unit::Time,
+    },
+    Rule {
+        fault: Fault::Hang,
+        what: "SIGSTOP: failed connects",
+        quantity: |figures| count(figures.failed_connects),
+        median: None,
+        worst: Some(0.0),
         unit: Unit::Count,
     },
     Rule {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use lb_tests::lab::{Launch, Master};
+use lb_tests::lab::{Launch, Master, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// kube-apiserver's `--shutdown-delay-duration` of the masters measured.
@@ -22,6 +22,8 @@ pub enum Fault {
     Kill,
     /// Every packet from and to its host vanishes.
     PowerLoss,
+    /// A firewall on its host answers every packet for it with an ICMP error.
+    Reject,
     /// SIGSTOP; its host accepts and acknowledges.
     Hang,
     /// Its readyz says 503 while it goes on serving.
@@ -32,7 +34,8 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 5] = [Self::Kill, Self::PowerLoss, Self::Hang, Self::NotReady, Self::Shutdown];
+    pub const ALL: [Self; 6] =
+        [Self::Kill, Self::PowerLoss, Self::Reject, Self::Hang, Self::NotReady, Self::Shutdown];
 
     /// Its name in the report.
     #[must_use]
@@ -40,6 +43,7 @@ impl Fault {
         match self {
             Self::Kill => "process killed (SIGKILL)",
             Self::PowerLoss => "power loss (all packets dropped)",
+            Self::Reject => "refused by a firewall (REJECT)",
             Self::Hang => "process hangs (SIGSTOP)",
             Self::NotReady => "readyz fails, serving goes on",
             Self::Shutdown => "graceful shutdown (SIGTERM, 3 s delay)",
@@ -50,7 +54,7 @@ impl Fault {
     #[must_use]
     pub fn ends_watches(self) -> bool {
         match self {
-            Self::Kill | Self::PowerLoss | Self::Hang | Self::Shutdown => true,
+            Self::Kill | Self::PowerLoss | Self::Reject | Self::Hang | Self::Shutdown => true,
             Self::NotReady => false,
         }
     }
@@ -58,7 +62,7 @@ impl Fault {
     /// How long it is watched at least: until all has happened that can.
     pub(super) fn least(self) -> Duration {
         match self {
-            Self::Kill | Self::PowerLoss | Self::Hang => Duration::from_secs(3),
+            Self::Kill | Self::PowerLoss | Self::Reject | Self::Hang => Duration::from_secs(3),
             Self::NotReady => Duration::from_secs(6),
             Self::Shutdown => SHUTDOWN_DELAY * 2,
         }
@@ -68,7 +72,7 @@ impl Fault {
     pub(super) fn most(self) -> Duration {
         match self {
             Self::Kill | Self::NotReady | Self::Shutdown => SHORT,
-            Self::PowerLoss | Self::Hang => LONG,
+            Self::PowerLoss | Self::Reject | Self::Hang => LONG,
         }
     }
 
@@ -76,6 +80,7 @@ impl Fault {
         match self {
             Self::Kill => victim.kill(),
             Self::PowerLoss => victim.cut(),
+            Self::Reject => victim.refuse(Refusal::PortUnreachable),
             Self::Hang => victim.stop(),
             Self::NotReady => victim.control("/readyz/503").map(drop),
             Self::Shutdown => victim.ask_to_end(),
@@ -87,6 +92,7 @@ impl Fault {
         match self {
             Self::Kill => victim.start_as(launch()),
             Self::PowerLoss => victim.mend(),
+            Self::Reject => victim.admit(),
             Self::Hang => victim.cont(),
             Self::NotReady => victim.control("/readyz/200").map(drop),
             Self::Shutdown => victim.terminate().and_then(|()| victim.start_as(launch())),

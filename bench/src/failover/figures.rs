@@ -34,6 +34,9 @@ pub struct Figures {
     pub failed: u64,
     /// Those of them whose connect() failed.
     pub failed_connects: u64,
+    /// The longest connect() of them that succeeded, ms.
+    #[serde(default)]
+    pub slowest_connect_ms: f64,
     /// Those of them that took longer than [`SLOW_MS`], failed or not.
     pub slow: u64,
     /// Begin of the last one that failed or was slow.
@@ -96,6 +99,11 @@ impl Figures {
             attempts: count(&met, |_| true),
             failed: count(&met, has_failed),
             failed_connects: count(&met, |attempt| has_failed(attempt) && attempt.connect_us.is_none()),
+            slowest_connect_ms: met
+                .iter()
+                .filter_map(|attempt| attempt.connect_us)
+                .max()
+                .map_or(0.0, |longest_us| milliseconds(longest_us, 0)),
             slow: count(&met, is_slow),
             last_trouble_began: at.last_trouble(&trouble),
             last_trouble_ended: at.span(trouble.iter().map(|attempt| attempt.end_us()).max()),

@@ -27,7 +27,8 @@ fn watch(server: &str, ended_ms: Option<u64>) -> Watched {
 }
 
 fn figures(attempts: Vec<Attempt>, watches: Vec<Watched>) -> Figures {
-    Figures::new(&Report { attempts, watches, latest_us: 1_500, omitted: 0 }, MOMENTS, "m1")
+    let report = Report { attempts, watches, latest_us: 1_500, ..Report::default() };
+    Figures::new(&report, MOMENTS, "m1")
 }
 
 #[test]
@@ -46,6 +47,7 @@ fn an_attempt_under_way_at_the_fault_began_before_it() {
     assert_eq!(figures.last_trouble_began, Span::Ms(-3.0));
     assert_eq!(figures.last_trouble_ended, Span::Ms(1.0));
     assert_eq!((figures.failed, figures.failed_connects), (1, 0));
+    assert_eq!(figures.slowest_connect_ms, 0.1);
     assert_eq!(figures.errors["ECONNRESET"], 1);
 }
 

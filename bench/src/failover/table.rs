@@ -15,10 +15,11 @@ use crate::report::markdown;
 type Column = (&'static str, fn(&[&Figures]) -> String);
 
 /// What befalls new connections.
-const REQUESTS: [Column; 8] = [
+const REQUESTS: [Column; 9] = [
     ("attempts", |all| counts(all, |figures| figures.attempts)),
     ("failed", |all| counts(all, |figures| figures.failed)),
     ("of them in connect()", |all| counts(all, |figures| figures.failed_connects)),
+    ("slowest connect()", |all| spans(all, |figures| Span::Ms(figures.slowest_connect_ms))),
     ("slow", |all| counts(all, |figures| figures.slow)),
     ("last failed or slow began", |all| spans(all, |figures| figures.last_trouble_began)),
     ("the last of them ended", |all| spans(all, |figures| figures.last_trouble_ended)),
@@ -64,7 +65,7 @@ fn introduction(failover: &Failover) -> String {
          deadlines of 5 s for connect() and 10 s in all, and what is over in less than that pace may be met by none of them; beside it {WATCHES} connections receive a line every 100 ms. Then one \
          of three masters fails; the masters take turns. An attempt is slow after {SLOW_MS} ms. A fault is watched until nothing \
          has gone wrong for {} s and, where it ends connections, every watch of that master has ended; SIGKILL, readyz and \
-         shutdown for {} s at most, power loss and SIGSTOP for {} s. `>` marks what was not over by then. Times count from the \
+         shutdown for {} s at most, the others for {} s. `>` marks what was not over by then. Times count from the \
          moment before the fault; attempts under way at that moment count too, so that a begin may be negative. Median and, \
          in brackets, worst of {rounds} rounds; of watches that never knew, the sum. The client began an attempt at most {late:.1} ms later than planned and left \
          {omitted} out; {} runs were done again because it was more than {MOST_LATE_MS:.0} ms late.\n\n",

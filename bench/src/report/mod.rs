@@ -42,6 +42,8 @@ pub struct Results {
     pub quick: BTreeSet<Part>,
     /// While nothing fails.
     pub steady: Option<Steady>,
+    /// While nothing fails, for a virtual machine on the node.
+    pub forwarded: Option<Steady>,
     /// Memory and processor time of the balancers.
     pub resources: Option<Resources>,
     /// What probes cost.

@@ -11,9 +11,10 @@ impl Results {
     #[must_use]
     pub fn bars(&self) -> Vec<Bar> {
         let steady = self.steady.as_ref().map(Steady::bars);
+        let forwarded = self.forwarded.as_ref().map(Steady::bars);
         let failover = self.failover.as_ref().map(Failover::bars);
         let probes = self.probes.as_ref().map(Probes::bars);
-        [steady, failover, probes].into_iter().flatten().flatten().collect()
+        [steady, forwarded, failover, probes].into_iter().flatten().flatten().collect()
     }
 
     /// All pictures of all sections.
@@ -30,6 +31,7 @@ impl Results {
         let sections = [
             Some(self.introduction()),
             self.steady.as_ref().map(|steady| self.render_steady(steady)),
+            self.forwarded.as_ref().map(render_forwarded),
             self.resources.as_ref().map(crate::resources::Resources::render),
             self.failover.as_ref().map(Failover::render),
             self.probes.as_ref().map(Probes::render),
@@ -93,6 +95,17 @@ impl Results {
 fn describe(machine: &Machine) -> String {
     let Machine { cpu, cores, memory, kernel, day } = machine;
     format!("- Machine: {cpu}, {cores} cores, {} GiB, Linux {kernel}; {day}\n", number(*memory))
+}
+
+fn render_forwarded(steady: &Steady) -> String {
+    format!(
+        "## While nothing fails, from a virtual machine\n\nAs above, but the client is in a network namespace behind an \
+         interface of the node's, which forwards for it; *direct* is forwarding alone, and the masters know the way back to \
+         the client. Rounds: {}, with slices of {} s.\n\n{}",
+        steady.rounds(),
+        number(steady.slice_seconds),
+        steady.render()
+    )
 }
 
 fn render_ipvs(steady: &Steady) -> String {

@@ -6,17 +6,20 @@
 
 mod section;
 mod slice;
+mod whence;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lb_tests::Lab;
+use lb_tests::lab::Node;
 use rustix::system::uname;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::slice::Client;
 use self::slice::Slice;
+pub use self::whence::Whence;
 use crate::client::Workload;
 use crate::contender::{Contender, Scheme};
 use crate::statistics::{Spread, mean};
@@ -30,6 +33,9 @@ const MOST_TIME_WAIT: u32 = 1024;
 pub struct Steady {
     /// The kernel that ran them.
     pub kernel: String,
+    /// Where the clients were.
+    #[serde(default)]
+    pub whence: Whence,
     /// Length of a slice in seconds, without its warm-up.
     pub slice_seconds: f64,
     /// One for each workload and contender.
@@ -84,6 +90,8 @@ pub enum Figure {
 /// How to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Where the clients are.
+    pub whence: Whence,
     /// Which contenders; the first is what the others are compared with.
     pub contenders: Vec<Contender>,
     /// Rounds of each workload.
@@ -137,12 +145,13 @@ impl Workload {
 pub fn measure(plan: &Plan) -> anyhow::Result<Steady> {
     let mut steady = Steady {
         kernel: uname().release().to_string_lossy().into_owned(),
+        whence: plan.whence,
         slice_seconds: plan.slice.as_secs_f64(),
         ..Steady::default()
     };
     for scheme in [Scheme::Plain, Scheme::Tls] {
-        let lab = scheme.lab(Lab::builder())?;
-        forget_closed_connections(&lab)?;
+        let lab = plan.whence.lab(scheme)?;
+        forget_closed_connections(plan.whence.node(&lab))?;
         for workload in Workload::ALL.into_iter().filter(|workload| workload.scheme() == scheme) {
             steady.measure_workload(&lab, workload, plan);
         }
@@ -212,7 +221,19 @@ impl Steady {
     /// A figure divided by the one of [`Contender::Direct`] in the same round.
     #[must_use]
     pub fn ratio(&self, workload: Workload, contender: Contender, figure: Figure) -> Option<Spread> {
-        let reference = self.values(workload, Contender::Direct, figure);
+        self.ratio_to(workload, contender, Contender::Direct, figure)
+    }
+
+    /// A figure divided by that of another contender in the same round.
+    #[must_use]
+    pub fn ratio_to(
+        &self,
+        workload: Workload,
+        contender: Contender,
+        reference: Contender,
+        figure: Figure,
+    ) -> Option<Spread> {
+        let reference = self.values(workload, reference, figure);
         Spread::of_ratios(&self.values(workload, contender, figure), &reference)
     }
 
@@ -236,9 +257,9 @@ impl Steady {
 }
 
 /// Proxies leave thousands of connections in TIME_WAIT, which would take local ports from whoever is measured next.
-fn forget_closed_connections(lab: &Lab) -> anyhow::Result<()> {
+fn forget_closed_connections(clients: &Node) -> anyhow::Result<()> {
     let script = format!("echo {MOST_TIME_WAIT} > /proc/sys/net/ipv4/tcp_max_tw_buckets");
-    lab.node().run(&["sh", "-c", &script])?.success().context("set tcp_max_tw_buckets")?;
+    clients.run(&["sh", "-c", &script])?.success().context("set tcp_max_tw_buckets")?;
     Ok(())
 }
 

@@ -1,17 +1,32 @@
 //! The report's section, its plots and its bars.
 
-use super::{Figure, Steady};
+use super::{Figure, Steady, Whence};
 use crate::client::Workload;
 use crate::contender::Contender;
 use crate::report::{Bar, Limit, Plot, PlotRow, markdown, number};
 use crate::statistics::Spread;
 
-/// What lbctl's socket dataplane is held to, as ratios to a direct connection.
-const BARS: [(Workload, Figure, Limit); 4] = [
-    (Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.98)),
-    (Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.98)),
-    (Workload::Connect, Figure::P50Micros, Limit::AtMost(1.10)),
-    (Workload::Bulk, Figure::CpuSecondsPerGib, Limit::AtMost(1.02)),
+/// A contender, the one that it is compared with, and what the ratio must be.
+type Ratio = (Contender, Contender, Workload, Figure, Limit);
+
+/// What lbctl is held to where it forwards for a virtual machine.
+const BARS_FORWARDED: [Ratio; 4] = [
+    (Contender::Packet, Contender::Direct, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.95)),
+    (Contender::Packet, Contender::Direct, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.95)),
+    (Contender::Packet, Contender::Nftables, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(1.0)),
+    (Contender::Packet, Contender::Nftables, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(1.0)),
+];
+/// What lbctl is held to on the node itself.
+const BARS: [Ratio; 9] = [
+    (Contender::Socket, Contender::Direct, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.98)),
+    (Contender::Socket, Contender::Direct, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.98)),
+    (Contender::Socket, Contender::Direct, Workload::Connect, Figure::P50Micros, Limit::AtMost(1.10)),
+    (Contender::Socket, Contender::Direct, Workload::Bulk, Figure::CpuSecondsPerGib, Limit::AtMost(1.02)),
+    (Contender::Socket, Contender::SocketAlone, Workload::Connect, Figure::P50Micros, Limit::AtMost(1.02)),
+    (Contender::Packet, Contender::Direct, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.95)),
+    (Contender::Packet, Contender::Direct, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.95)),
+    (Contender::Packet, Contender::Nftables, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(1.0)),
+    (Contender::Packet, Contender::Nftables, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(1.0)),
 ];
 /// What is worth a picture.
 const PLOTS: [(&str, Workload, Figure); 5] = [
@@ -92,14 +107,22 @@ impl Steady {
     /// What lbctl is held to.
     #[must_use]
     pub fn bars(&self) -> Vec<Bar> {
-        let bar = |(workload, figure, limit): (Workload, Figure, Limit)| Bar {
-            what: format!("lbctl socket / direct: {}, {}", workload.name(), figure.name()),
-            limit,
-            figure: self.ratio(workload, Contender::Socket, figure).map(|spread| spread.median),
-            remark: self.ratio(workload, Contender::Socket, figure).map_or_else(String::new, ratio),
-            unit: "",
+        let (bars, whence) = match self.whence {
+            Whence::Node => (&BARS[..], ""),
+            Whence::Vm => (&BARS_FORWARDED[..], ", from a VM"),
         };
-        BARS.into_iter().map(bar).collect()
+        let bar = |(contender, reference, workload, figure, limit): Ratio| {
+            let spread = self.ratio_to(workload, contender, reference, figure);
+            let (names, what) = ([contender.name(), reference.name()].join(" / "), workload.name());
+            Bar {
+                what: format!("{names}{whence}: {what}, {}", figure.name()),
+                limit,
+                figure: spread.map(|spread| spread.median),
+                remark: spread.map_or_else(String::new, ratio),
+                unit: "",
+            }
+        };
+        bars.iter().copied().map(bar).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use lb_tests::Lab;
-use lb_tests::lab::{HOSTNAME, Master};
+use lb_tests::lab::{HOSTNAME, Master, Node};
 use lb_tests::pki::Signer;
 
 use super::{Figure, Figures, Plan};
@@ -33,7 +33,7 @@ impl Slice<'_> {
         .concat();
         let before = usage::cpu_time(&servers);
         let client = Client { workload: self.workload, slice: self.plan.slice, warm_up: self.plan.warm_up };
-        let observed = client.run(self.lab, &running)?;
+        let observed = client.run(self.lab, self.plan.whence.node(self.lab), &running)?;
         let servers = usage::cpu_time(&servers).saturating_sub(before);
         self.figures(&observed, servers)
     }
@@ -63,10 +63,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Runs it to its end.
-    pub(crate) fn run(&self, lab: &Lab, running: &Running) -> anyhow::Result<Observed> {
+    /// Runs it there to its end.
+    pub(crate) fn run(&self, lab: &Lab, node: &Node, running: &Running) -> anyhow::Result<Observed> {
         let program = std::env::current_exe().context("find the running executable")?;
-        let mut client = running.spawn_client(lab.node(), &program, &self.arguments(lab, running))?;
+        let mut client = running.spawn_client(node, &program, &self.arguments(lab, running))?;
         let deadline = self.warm_up + self.slice + PATIENCE;
         let stdout = client.wait_deadline(deadline)?.success().context("run the client")?;
         serde_json::from_str(&stdout).with_context(|| format!("read what the client saw: {stdout:?}"))

@@ -22,7 +22,7 @@ use crate::tls;
 /// An address to connect to, and how.
 #[derive(Clone)]
 pub(super) struct Target {
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     family: Family,
     connect_timeout: Duration,
     pub(super) timeout: Duration,

@@ -1,4 +1,4 @@
-//! As much HTTP/1.1 as the lab needs: one GET on a connection of its own.
+//! As much HTTP/1.1 as the lab needs: one request on a connection of its own.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -58,6 +58,40 @@ pub(super) async fn watch(target: &Target) -> Result<Watch, Failure> {
     timeout(target.timeout, opening).await.map_err(|_| Failure("timeout".into()))?
 }
 
+/// Sends so many bytes on a connection of its own; the server's name, once it has said that it got them all.
+pub(super) async fn send(target: &Target, bytes: usize) -> Result<String, Failure> {
+    let connected = target.connect().await?;
+    let sending = async {
+        let mut stream = target.secure(connected.stream).await?;
+        let head = format!(
+            "POST /sink HTTP/1.1\r\nhost: apiserver\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&vec![b'x'; bytes]).await?;
+        stream.flush().await?;
+        let head = answer(&mut *stream).await?;
+        let mut body = String::new();
+        stream.read_to_string(&mut body).await?;
+        let told = format!(r#"{{"bytes":{bytes}}}"#);
+        if body.trim() == told { Ok(head.served_by) } else { Err(Failure(format!("http-body {body}"))) }
+    };
+    timeout(target.timeout, sending).await.map_err(|_| Failure("timeout".into()))?
+}
+
+/// Fetches so many MiB on a connection of its own; the server's name, once they are here.
+pub(super) async fn fetch(target: &Target, mebibytes: u64) -> Result<String, Failure> {
+    let connected = target.connect().await?;
+    let fetching = async {
+        let mut stream = target.secure(connected.stream).await?;
+        let head = get(&mut *stream, &format!("/bulk/{mebibytes}")).await?;
+        let mut body = Vec::new();
+        stream.read_to_end(&mut body).await?;
+        let got = body.len() as u64;
+        if got == mebibytes << 20 { Ok(head.served_by) } else { Err(Failure(format!("http-length {got}"))) }
+    };
+    timeout(target.timeout, fetching).await.map_err(|_| Failure("timeout".into()))?
+}
+
 impl Watch {
     /// Waits, for as long as it takes, for the next piece; fails when the stream has ended, however it did.
     pub(super) async fn next(&mut self) -> Result<(), Failure> {
@@ -77,6 +111,11 @@ async fn get(stream: &mut dyn Stream, path: &str) -> Result<Head, Failure> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: apiserver\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
+    answer(stream).await
+}
+
+/// Reads an answer up to its body.
+async fn answer(stream: &mut dyn Stream) -> Result<Head, Failure> {
     let mut head = Vec::with_capacity(512);
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() == MAX_ANSWER {

@@ -1,5 +1,6 @@
 //! `load`: many clients that open connections in a loop, beside some that hold one.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -160,12 +161,17 @@ fn held_report(started: Instant, all: &[Held]) -> Value {
             Some(json!({"server": held.server, "atMs": at, "error": failure.to_string()}))
         })
         .collect();
+    let mut servers = BTreeMap::<&str, u64>::new();
+    for server in all.iter().filter_map(|held| held.server.as_deref()) {
+        *servers.entry(server).or_default() += 1;
+    }
     let gap = all.iter().map(|held| held.longest_gap).max().unwrap_or_default();
     json!({
         "open": all.len() - broken.len(),
         "broken": broken.len(),
         "maxGapMs": millis(gap),
         "brokenAtMs": broken.iter().map(|entry| entry["atMs"].clone()).collect::<Vec<_>>(),
+        "servers": servers,
         "ends": broken,
     })
 }

@@ -2,9 +2,11 @@
 //!
 //! `dial` opens and names failures, `exchange` speaks the HTTP that is needed; one file per subcommand.
 
+mod bulk;
 mod connect;
 mod dial;
 mod exchange;
+mod flood;
 mod hold;
 mod load;
 mod pace;
@@ -58,6 +60,10 @@ enum Command {
     Hold(hold::Args),
     /// Start one connect and say when and how it ends
     Syn(syn::Args),
+    /// Send much on one connection, and fetch much on another
+    Bulk(bulk::Args),
+    /// Send SYNs and nothing else (needs CAP_NET_RAW; IPv4)
+    Flood(flood::Args),
 }
 
 /// Where to connect, and with which kind of socket.
@@ -100,6 +106,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Command::Pace(args) => pace::run(args, &tls).await,
         Command::Hold(args) => hold::run(args, &tls).await,
         Command::Syn(args) => syn::run(args, &tls).await,
+        Command::Bulk(args) => bulk::run(args, &tls).await,
+        Command::Flood(args) => flood::run(args, &tls).await,
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Time between the beginnings of two attempts
     #[arg(long, default_value = "10ms", value_parser = duration)]
     every: Duration,
+    /// Connect, ask getpeername() and close
+    #[arg(long)]
+    tcp_only: bool,
     /// What takes longer counts as trouble in the progress
     #[arg(long, default_value = "250ms", value_parser = duration)]
     slow: Duration,
@@ -60,7 +63,8 @@ pub(super) async fn run(args: Args, tls: &TlsOptions) -> anyhow::Result<()> {
         tasks.spawn(hold(target.clone(), Arc::clone(&log)));
     }
     tasks.spawn(tell(args.progress, args.slow, Arc::clone(&log)));
-    let pacing = tasks.spawn(pace(target, args.every, args.most, Arc::clone(&log)));
+    let plan = Plan { every: args.every, most: args.most, tcp_only: args.tcp_only };
+    let pacing = tasks.spawn(pace(target, plan, Arc::clone(&log)));
     tokio::select! {
         () = sleep(args.duration) => {}
         _ = terminate.recv() => {}
@@ -83,14 +87,22 @@ fn finish(report: &mut Report) -> Report {
     std::mem::take(report)
 }
 
-async fn pace(target: Target, every: Duration, most: usize, log: SharedLog) {
-    let mut ticks = interval(every);
+/// What attempts are like.
+#[derive(Clone, Copy)]
+struct Plan {
+    every: Duration,
+    most: usize,
+    tcp_only: bool,
+}
+
+async fn pace(target: Target, plan: Plan, log: SharedLog) {
+    let mut ticks = interval(plan.every);
     // Late ones are made up for at once: the pace is the same whatever happens.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
         let due = ticks.tick().await;
-        if let Some(index) = begin(&mut lock(&log), due, most) {
-            tokio::spawn(attempt(target.clone(), index, Arc::clone(&log)));
+        if let Some(index) = begin(&mut lock(&log), due, plan.most) {
+            tokio::spawn(attempt(target.clone(), plan.tcp_only, index, Arc::clone(&log)));
         }
     }
 }
@@ -109,15 +121,17 @@ fn begin(log: &mut Log, due: Instant, most: usize) -> Option<usize> {
     Some(log.report.attempts.len() - 1)
 }
 
-async fn attempt(target: Target, index: usize, log: SharedLog) {
+async fn attempt(target: Target, tcp_only: bool, index: usize, log: SharedLog) {
     let exchange = async {
         let connected = target.connect().await?;
         let connect_us = u64::try_from(connected.took.as_micros()).unwrap_or(u64::MAX);
         record(&log, index, |attempt| attempt.connect_us = Some(connect_us));
-        ask(&target, connected.stream).await
+        let peer = target.peer(&connected.stream)?;
+        *lock(&log).report.peers.entry(peer.to_string()).or_default() += 1;
+        if tcp_only { Ok(End::Connected) } else { ask(&target, connected.stream).await.map(End::Served) }
     };
     let end = match timeout(target.timeout, exchange).await {
-        Ok(Ok(server)) => End::Served(server),
+        Ok(Ok(end)) => end,
         Ok(Err(Failure(error))) => End::Failed(error),
         Err(_) => End::Failed("timeout".into()),
     };

@@ -76,7 +76,8 @@ impl Lab {
             ("LBCTL_HOSTS_PATH", self.hosts_file()),
             ("LBCTL_ADMIN_SOCKET", self.admin_socket()),
         ];
-        let dataplane = self.dataplane().name().map(|name| ("LBCTL_DATAPLANE", name.into()));
+        let names = self.dataplane().names();
+        let dataplane = (!names.is_empty()).then(|| ("LBCTL_DATAPLANE", names.join(",").into()));
         let word = |(name, value): (&str, PathBuf)| {
             let mut word = OsString::from(name);
             word.push("=");

@@ -43,8 +43,8 @@ impl Lab {
     /// When the file cannot be written.
     pub fn agent_config(&self, change: impl FnOnce(&mut Value)) -> anyhow::Result<PathBuf> {
         let mut yaml = self.default_config()?;
-        if let Some(name) = self.dataplane.name() {
-            yaml["dataplane"] = name.into();
+        if let Some(value) = self.dataplane.value() {
+            yaml["dataplane"] = value;
         }
         change(&mut yaml);
         let text = serde_yaml::to_string(&yaml).context("write the configuration as YAML")?;

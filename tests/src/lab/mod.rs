@@ -1,35 +1,41 @@
 //! A node, perhaps with a pod, and its masters, each in a network namespace of its own, on one bridge.
 //!
-//! `network` wires them, `pod` puts one behind the node, `master` runs stand-ins and their faults, `node` runs clients,
+//! `builder` says what there is to be, `network` wires it, `pod` puts one behind the node, `forwarded` a virtual machine,
+//! clients from elsewhere and masters behind a router. `master` runs stand-ins and their faults, `wall` is a firewall on one, `node` runs clients,
 //! `agent` runs lbctl, `config` writes its configuration, `leftovers` finds what a lab failed to remove.
 
 mod agent;
+mod builder;
 mod config;
 mod dataplane;
+mod forwarded;
 mod leftovers;
 mod master;
 mod network;
 mod node;
 mod pod;
+mod sysctl;
+mod wall;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use tempfile::TempDir;
 
 pub use self::agent::Agent;
+pub use self::builder::Builder;
 pub use self::dataplane::Dataplane;
 pub use self::leftovers::leftovers;
 pub use self::master::{Launch, Master};
 pub use self::network::Host;
-use self::network::Network;
+use self::network::{Network, Wires};
 pub use self::node::{ClientRun, Node};
+pub use self::wall::Refusal;
 use crate::bpffs::Bpffs;
-use crate::cgroup::Cgroup;
 use crate::name::LabName;
-use crate::pki::{Pki, Signer};
-use crate::preflight;
+use crate::netns::Netns;
+use crate::pki::Pki;
 
 /// The virtual address of the lab's service.
 pub const VIP: &str = "10.103.97.2:6443";
@@ -39,18 +45,18 @@ pub const VIP_V6: &str = "[fd00:97::2]:6443";
 pub const HOSTNAME: &str = "apiserver.cluster.local";
 /// The port on which every master serves.
 pub const PORT: u16 = 6443;
-/// Masters are hosts 2 to 9 of the network; the node is 10.
-const MAX_MASTERS: u8 = 8;
-const NODE_NUMBER: u8 = 10;
-const POD_NUMBER: u8 = 11;
-
 /// A running lab. Fields are dropped in this order: processes first, what they stand on afterwards.
 pub struct Lab {
     masters: Vec<Master>,
     pod: Option<Node>,
+    vm: Option<Node>,
+    outsider: Option<Node>,
     node: Node,
-    /// Ends the node's wire when dropped, with or without masters.
-    _network: Arc<Network>,
+    /// Each ends its hosts' wires when dropped, with or without masters.
+    _near: Arc<Network>,
+    far: Option<Arc<Network>>,
+    outside: Option<Network>,
+    wires: Wires,
     bpffs: Bpffs,
     pki: Pki,
     dir: TempDir,
@@ -58,28 +64,11 @@ pub struct Lab {
     dataplane: Dataplane,
 }
 
-/// What to build.
-#[derive(Clone, Copy, Debug)]
-pub struct Builder {
-    masters: u8,
-    local_master: bool,
-    pod: Option<Place>,
-    started: bool,
-    dataplane: Dataplane,
-}
-
-/// Where a pod's interface ends.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    BesideNode,
-    BehindNode,
-}
-
 impl Lab {
     /// Three running masters and the socket dataplane, unless told otherwise.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { masters: 3, local_master: false, pod: None, started: true, dataplane: Dataplane::Socket }
+        Builder::new()
     }
 
     /// Master `index`, from 0.
@@ -113,6 +102,70 @@ impl Lab {
         self.pod.as_ref().expect("a lab built with a pod")
     }
 
+    /// A virtual machine of the node's: outside its cgroup, behind its interface `tap0`.
+    ///
+    /// # Panics
+    /// Without [`Builder::vm`]: a mistake in the test.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a mistake in the test")]
+    pub fn vm(&self) -> &Node {
+        self.vm.as_ref().expect("a lab built with a virtual machine")
+    }
+
+    /// A machine from elsewhere, behind a gateway on the node's interface `eth1`.
+    ///
+    /// # Panics
+    /// Without [`Builder::outsider`]: a mistake in the test.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a mistake in the test")]
+    pub fn outsider(&self) -> &Node {
+        self.outsider.as_ref().expect("a lab built with a machine from elsewhere")
+    }
+
+    /// Takes the virtual machine's interface away from the node.
+    ///
+    /// # Errors
+    /// When ip(8) fails, as when there is none.
+    pub fn unplug_vm(&self) -> anyhow::Result<()> {
+        forwarded::unplug(self.node.host())
+    }
+
+    /// Gives the virtual machine an interface of the same name again.
+    ///
+    /// # Errors
+    /// When ip(8) fails.
+    pub fn plug_vm(&self) -> anyhow::Result<()> {
+        forwarded::plug(self.node.host(), self.vm().host(), self.wires)
+    }
+
+    /// The longest packets that reach the masters behind the router.
+    ///
+    /// # Errors
+    /// Without such masters, or when ip(8) fails.
+    pub fn set_far_mtu(&self, mtu: u32) -> anyhow::Result<()> {
+        self.far.as_ref().context("set an MTU: the lab has no masters behind a router")?.set_mtu(mtu)
+    }
+
+    /// The longest packets that reach the machine from elsewhere.
+    ///
+    /// # Errors
+    /// Without such a machine, or when ip(8) fails.
+    pub fn set_outside_mtu(&self, mtu: u32) -> anyhow::Result<()> {
+        self.outside.as_ref().context("set an MTU: the lab has no machine from elsewhere")?.set_mtu(mtu)
+    }
+
+    /// Every network namespace of the lab that has addresses: those of hosts and those of routers.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<&Netns> {
+        let clients = [&self.pod, &self.vm, &self.outsider].into_iter().flatten();
+        let hosts = clients.chain([&self.node]).map(Node::host).chain(self.masters.iter().map(Master::host));
+        let routers = self.far.iter().map(|far| far.netns()).chain(self.outside.iter().map(Network::netns));
+        let mut found: Vec<&Netns> = hosts.map(Host::netns).chain(routers).collect();
+        found.sort_by_key(|netns| netns.name());
+        found.dedup_by_key(|netns| netns.name());
+        found
+    }
+
     /// What the agent's configuration says of the dataplane, unless a test changes it.
     #[must_use]
     pub fn dataplane(&self) -> Dataplane {
@@ -141,112 +194,5 @@ impl Lab {
     #[must_use]
     pub fn name(&self) -> &LabName {
         &self.name
-    }
-}
-
-impl Builder {
-    /// How many masters have a host of their own; at most 8.
-    #[must_use]
-    pub fn masters(mut self, count: u8) -> Self {
-        self.masters = count;
-        self
-    }
-
-    /// One master more, on the node itself: for `prefer: local`.
-    #[must_use]
-    pub fn local_master(mut self) -> Self {
-        self.local_master = true;
-        self
-    }
-
-    /// A pod of the node, on the masters' network like the node itself: see [`Lab::pod`].
-    #[must_use]
-    pub fn pod(mut self) -> Self {
-        self.pod = Some(Place::BesideNode);
-        self
-    }
-
-    /// A pod whose traffic the node forwards, from a network that the masters do not know: see [`Lab::pod`].
-    #[must_use]
-    pub fn pod_behind_node(mut self) -> Self {
-        self.pod = Some(Place::BehindNode);
-        self
-    }
-
-    /// What the agent's configuration says of the dataplane.
-    #[must_use]
-    pub fn dataplane(mut self, dataplane: Dataplane) -> Self {
-        self.dataplane = dataplane;
-        self
-    }
-
-    /// Leaves the masters' processes to the test to start.
-    #[must_use]
-    pub fn not_started(mut self) -> Self {
-        self.started = false;
-        self
-    }
-
-    /// Builds it, or gives `None` where this machine cannot and the user allowed skipping.
-    ///
-    /// # Errors
-    /// As [`Self::build`].
-    pub fn build_or_skip(self) -> anyhow::Result<Option<Lab>> {
-        if preflight::ready(self.dataplane)? { self.assemble().map(Some) } else { Ok(None) }
-    }
-
-    /// Builds it.
-    ///
-    /// # Errors
-    /// When this machine lacks something, which is named, or a step fails; what was made until then is removed.
-    pub fn build(self) -> anyhow::Result<Lab> {
-        let missing = preflight::missing(self.dataplane);
-        if !missing.is_empty() {
-            bail!("build a lab: this machine lacks {}", missing.join("; "));
-        }
-        self.assemble()
-    }
-
-    fn assemble(self) -> anyhow::Result<Lab> {
-        ensure!(self.masters <= MAX_MASTERS, "build a lab: {} masters, at most {MAX_MASTERS}", self.masters);
-        let name = LabName::unique();
-        let dir = tempfile::Builder::new()
-            .prefix(&name.role(""))
-            .tempdir()
-            .context("make the lab's temporary directory")?;
-        std::fs::create_dir(dir.path().join("logs")).context("make the directory for logs")?;
-        config::write_hosts_file(&dir.path().join("hosts"))?;
-        let pki = Pki::new(dir.path())?;
-        let bpffs = Bpffs::mount(dir.path().join("bpffs"))?;
-
-        let network = Arc::new(Network::new(&name)?);
-        let node_host = Arc::new(network.join(&name, "node", NODE_NUMBER)?);
-        let mut masters = Vec::new();
-        for number in 1..=self.masters {
-            let host = Arc::new(network.join(&name, &format!("m{number}"), number + 1)?);
-            masters.push(Master::new(format!("m{number}"), host, Arc::clone(&network), &pki, dir.path())?);
-        }
-        let pod_host = match self.pod {
-            None => None,
-            Some(Place::BesideNode) => Some(Arc::new(network.join(&name, "pod", POD_NUMBER)?)),
-            Some(Place::BehindNode) => Some(Arc::new(pod::behind(&node_host, &name)?)),
-        };
-        if self.local_master {
-            let host = Arc::clone(&node_host);
-            masters.push(Master::new("local".into(), host, Arc::clone(&network), &pki, dir.path())?);
-        }
-        let cgroup = Arc::new(Cgroup::new(&name.role("node"))?);
-        let outside = Arc::new(Cgroup::new(&name.role("outside"))?);
-        let place = |host| {
-            let groups = (Arc::clone(&cgroup), Arc::clone(&outside));
-            Node::new(host, groups.0, groups.1, dir.path(), pki.ca(Signer::Lab))
-        };
-        let (node, pod) = (place(node_host), pod_host.map(place));
-        let lab =
-            Lab { masters, pod, node, _network: network, bpffs, pki, dir, name, dataplane: self.dataplane };
-        if self.started {
-            lab.masters.iter().try_for_each(Master::start)?;
-        }
-        Ok(lab)
     }
 }

@@ -2,14 +2,11 @@
 //! know nothing of the pods' network, so what reaches them must bear the node's address.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::Path;
-
-use anyhow::{Context, ensure};
 
 use super::network::{Host, INTERFACE};
+use super::sysctl::{FORWARDS, set};
 use crate::name::LabName;
 use crate::netns::Netns;
-use crate::process::Place;
 
 /// The bridge in the node, named as by the CNI plugin `bridge`.
 const BRIDGE: &str = "cni0";
@@ -41,15 +38,6 @@ pub(super) fn behind(node: &Host, name: &LabName) -> anyhow::Result<Host> {
         format!("route add default via {GATEWAY_V4}"),
         format!("route add default via {GATEWAY_V6}"),
     ])?;
-    forward(outside)?;
+    set(outside, &FORWARDS)?;
     Ok(pod)
-}
-
-fn forward(node: &Netns) -> anyhow::Result<()> {
-    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
-    let place = Place { netns: node.path().to_owned(), cgroup: None };
-    let mut shell = place.command(Path::new("sh"), &["-c".into(), script.into()])?;
-    let status = shell.status().context("start sh")?;
-    ensure!(status.success(), "let {} forward: {status}", node.name());
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
@@ -45,9 +45,10 @@ pub(super) async fn answer(state: Arc<State>, peer: Peer, request: Request<Incom
     if path == "/readyz" {
         state.readyz_resumed().await;
     }
-    let mut response = match refused(peer.caller, path) {
-        Some(failure) => failure,
-        None => behave(&state, peer, path, size, watched),
+    let mut response = match (refused(peer.caller, path), path) {
+        (Some(failure), _) => failure,
+        (None, "/sink") => swallowed(request.into_body()).await,
+        (None, _) => behave(&state, peer, path, size, watched),
     };
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert(SERVED_BY, name);
@@ -91,6 +92,18 @@ fn behave(
     }
 }
 
+/// Reads a body to its end and tells its length.
+async fn swallowed(mut body: Incoming) -> Response<Answer> {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            Err(_) => return failure(StatusCode::BAD_REQUEST, "BadRequest"),
+        }
+    }
+    json_answer(&json!({"bytes": bytes}))
+}
+
 /// The counters as a JSON answer.
 pub(super) fn stats(state: &State) -> Response<Answer> {
     whole(StatusCode::OK, "application/json", state.stats().to_string())
@@ -103,7 +116,7 @@ pub(super) fn text(status: StatusCode, body: impl Into<String>) -> Response<Answ
 
 /// The path as counted: unknown ones share one counter, so that a caller cannot grow the map.
 fn known_path(path: &str) -> &'static str {
-    ["/readyz", "/livez", "/healthz", "/version", "/whoami", "/watch", "/connections"]
+    ["/readyz", "/livez", "/healthz", "/version", "/whoami", "/watch", "/connections", "/sink"]
         .into_iter()
         .chain(api::PATHS)
         .find(|known| *known == path)

@@ -98,6 +98,12 @@ impl Load {
         Self(traffic::Load::start(lab, family, clients, held, more).unwrap())
     }
 
+    /// As [`Self::start`], on a pod, a virtual machine or a machine from elsewhere.
+    pub fn on(lab: &Lab, node: &Node, family: &str, clients: u32, held: u32) -> Self {
+        let clients = if clients == 0 { 0 } else { thinned(clients) };
+        Self(traffic::Load::start_on(lab, node, family, clients, held, &[]).unwrap())
+    }
+
     /// Waits until so many more requests have succeeded, or fewer on a slow machine.
     pub fn more(&self, count: u32) {
         let count = thinned(count);

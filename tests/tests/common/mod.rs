@@ -1,5 +1,5 @@
 //! What the tests share: questions to masters here, to the agent in `agent`, lvscare's commands in `care`, who a node is to the apiservers in `kubeconfig`, traffic in `load`,
-//! who may run beside whom in `quiet`, what a node looks like in `traces`.
+//! who may run beside whom in `quiet`, what a node looks like in `traces`, what packets met in `wires`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "compiled into each test binary, which uses what it needs")]
 
@@ -9,6 +9,7 @@ pub mod kubeconfig;
 pub mod load;
 pub mod quiet;
 pub mod traces;
+pub mod wires;
 
 use std::time::Duration;
 

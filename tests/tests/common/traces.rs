@@ -23,6 +23,9 @@ const QUESTIONS: &str = "ipvsadm -Sn
     nft list ruleset
     ip address show
     ip route show table all
+    ip rule
+    tc qdisc show
+    for interface in $(ls /sys/class/net); do tc filter show dev $interface ingress; tc filter show dev $interface egress; done
     grep -rs . /proc/sys/net/ipv4/vs /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding";
 
 impl Traces {

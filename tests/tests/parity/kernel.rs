@@ -48,7 +48,7 @@ pub fn expect_service(lab: &Lab, vip: &str, backends: &[(SocketAddr, u32)], othe
     })
     .unwrap();
     match lab.dataplane() {
-        Dataplane::Socket => {}
+        Dataplane::Socket | Dataplane::Packet | Dataplane::SocketAndPacket => {}
         Dataplane::Ipvs | Dataplane::Unsaid => expect_ipvs(lab, vip, backends, others),
     }
 }

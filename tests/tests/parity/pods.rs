@@ -34,13 +34,23 @@ fn masquerade_as_a_network_plugin(lab: &Lab) {
     lab.node().run(&["nft", rules]).unwrap().success().unwrap();
 }
 
+/// How a pod's connection ends: its socket is destroyed where it is, or a RST tells it.
+fn ending(setup: Setup) -> &'static str {
+    match setup.dataplane {
+        Dataplane::Socket | Dataplane::SocketAndPacket | Dataplane::Ipvs | Dataplane::Unsaid => {
+            "ended ECONNABORTED"
+        }
+        Dataplane::Packet => "ended ECONNRESET",
+    }
+}
+
 /// With scope `node` a pod reaches the masters, and a connection that it holds ends when its master dies.
 pub fn pod(setup: Setup) {
     let _turn = beside_others();
     let Some(lab) = lab(setup, "node") else { return };
     match setup.dataplane {
-        Dataplane::Socket => masquerade_as_a_network_plugin(&lab),
-        Dataplane::Ipvs | Dataplane::Unsaid => {}
+        Dataplane::Socket | Dataplane::SocketAndPacket => masquerade_as_a_network_plugin(&lab),
+        Dataplane::Ipvs | Dataplane::Packet | Dataplane::Unsaid => {}
     }
     let agent = running(&lab);
     let (m1, m2) = (lab.master(0), lab.master(1));
@@ -60,7 +70,7 @@ pub fn pod(setup: Setup) {
     expect_kernel(&lab, &[(m2, 1)]);
     let of_dead = watches.iter_mut().find(|watch| watch.stdout().contains(" m1\n")).unwrap();
     let ended = of_dead.process().wait_deadline(SOON).unwrap().stdout;
-    assert!(ended.contains("ended ECONNABORTED"), "{ended}");
+    assert!(ended.contains(ending(setup)), "{ended}");
     let of_living = watches.iter().find(|watch| watch.stdout().contains(" m2\n")).unwrap();
     assert!(!of_living.stdout().contains("ended"), "{}", of_living.stdout());
     assert_eq!(requests(lab.pod(), VIP, "v4", 10).raw["served"], json!({"m2": 10}));

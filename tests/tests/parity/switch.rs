@@ -4,7 +4,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use lb_tests::Lab;
+use lb_tests::lab::Dataplane;
 use lb_tests::wait::eventually;
+use serde_json::json;
 
 use super::kernel::ipvs;
 use super::setup::{CLIENTS, Setup, in_turn};
@@ -24,22 +26,22 @@ const MOVING: Duration = Duration::from_millis(150);
 pub fn switch(setup: Setup) {
     let _turn = alone();
     let Some(lab) = setup.lab(2) else { return };
-    configure(&lab, "socket");
+    configure(&lab, Dataplane::Socket);
     let _agent = running(&lab);
     let load = Load::start(&lab, "v4", CLIENTS, HELD);
     load.more(20);
-    for dataplane in ["ipvs", "socket"] {
+    for dataplane in [Dataplane::Ipvs, Dataplane::Socket] {
         configure(&lab, dataplane);
         in_force(&lab, dataplane);
         load.more(40);
     }
-    configure(&lab, "ipvs");
+    configure(&lab, Dataplane::Ipvs);
     sleep(MOVING);
-    configure(&lab, "socket");
+    configure(&lab, Dataplane::Socket);
     load.more(40);
     let report = load.stop();
     assert_untouched(&report);
-    in_force(&lab, "socket");
+    in_force(&lab, Dataplane::Socket);
     eventually(SOON, "nothing is left of IPVS", || {
         let services = ipvs(&lab)?;
         let rules = lab.node().run(&["nft", "list", "ruleset"]).unwrap().stdout;
@@ -50,18 +52,41 @@ pub fn switch(setup: Setup) {
     .unwrap();
 }
 
-fn configure(lab: &Lab, dataplane: &str) {
+/// From socket to packet, to both at once and back, under load: as [`switch`].
+pub fn switch_to_packet(setup: Setup) {
+    let _turn = alone();
+    let Some(lab) = setup.lab(2) else { return };
+    configure(&lab, Dataplane::Socket);
+    let _agent = running(&lab);
+    let load = Load::start(&lab, "v4", CLIENTS, HELD);
+    load.more(20);
+    for dataplane in [setup.dataplane, Dataplane::SocketAndPacket, setup.dataplane, Dataplane::Socket] {
+        configure(&lab, dataplane);
+        in_force(&lab, dataplane);
+        load.more(40);
+    }
+    configure(&lab, setup.dataplane);
+    sleep(MOVING);
+    configure(&lab, Dataplane::Socket);
+    load.more(40);
+    let report = load.stop();
+    assert_untouched(&report);
+    in_force(&lab, Dataplane::Socket);
+}
+
+fn configure(lab: &Lab, dataplane: Dataplane) {
     lab.agent_config(|config| {
         in_turn(config);
-        config["dataplane"] = dataplane.into();
+        config["dataplane"] = dataplane.value().unwrap();
     })
     .unwrap();
 }
 
-fn in_force(lab: &Lab, dataplane: &str) {
-    eventually(SOON, &format!("{dataplane} is in force"), || {
+fn in_force(lab: &Lab, dataplane: Dataplane) {
+    let kinds = json!(dataplane.names());
+    eventually(SOON, &format!("{kinds} is in force"), || {
         let now = status(lab)["dataplane"].clone();
-        if now["kind"] == dataplane && now["effective"] == true { Ok(()) } else { Err(now.to_string()) }
+        if now["kinds"] == kinds && now["effective"] == true { Ok(()) } else { Err(now.to_string()) }
     })
     .unwrap();
 }

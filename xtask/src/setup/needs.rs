@@ -107,6 +107,9 @@ pub(crate) const NEEDS: &[Need] = &[
         Invocation { program: "rustup", arguments: &["component", "add", "clippy"], environment: &[] },
     ),
     package("iproute2", "makes the network namespaces of the end-to-end tests", |m| m.has_program("ip")),
+    package("ethtool", "makes wires that check checksums in the end-to-end tests", |m| {
+        m.has_program("ethtool")
+    }),
     package("nftables", "drops packets in the end-to-end tests", |m| m.has_program("nft")),
     package("bpftool", "shows what the end-to-end tests left in the kernel", |m| m.has_program("bpftool")),
     package("curl", "a client in the end-to-end tests", |m| m.has_program("curl")),
