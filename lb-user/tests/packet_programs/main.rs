@@ -4,8 +4,10 @@
 
 mod begun;
 mod conversation;
+mod cost;
 mod errors;
 mod foreign;
+mod fuzz;
 mod headers;
 mod kernel;
 mod packet;

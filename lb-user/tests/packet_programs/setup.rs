@@ -270,6 +270,16 @@ impl Setup {
         None
     }
 
+    /// Every connection in the table.
+    pub fn flows(&mut self) -> Vec<(NodeKey, Flow)> {
+        let mut flows = Vec::new();
+        for name in ["OPEN_FLOWS", "OPENING_FLOWS"] {
+            flows.extend(self.kernel.hash::<NodeKey, Flow>(name).iter().filter_map(Result::ok));
+        }
+        flows.sort_by_key(|(key, _)| (key.port, key.backend.port()));
+        flows
+    }
+
     /// The numbers in the table: of clients and of flows, of connections that are being made and of others.
     pub fn counted(&mut self) -> [usize; 4] {
         let clients = |kernel: &mut Kernel, name| kernel.hash::<ClientKey, NodeKey>(name).keys().count();
