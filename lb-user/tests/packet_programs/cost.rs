@@ -7,19 +7,20 @@ use lb_common::packet::{ClientKey, FLOW_ANSWERED, FLOW_HOST, Flow, NodeKey};
 use lb_user::dataplane::services::encode;
 
 use super::{
+    family::Family,
     kernel::{Extra, Hook, Interface, Verdict, within},
     packet::ACK,
-    setup::{Family, Form, Setup},
+    setup::{Form, Setup},
 };
 
 /// So many times. Under emulation a packet takes a hundred times as long.
-const REPEAT: u32 = 20_000;
+const REPEAT: u32 = 10_000;
 const MOST: Duration = Duration::from_micros(100);
 
 fn costs(setup: &mut Setup, hook: Hook, ends: (SocketAddr, SocketAddr), verdict: Verdict) -> Duration {
     let packet = setup.tcp(hook, ends.0, ends.1, ACK).data(&[7; 512]).bytes();
     let extra = Extra { repeat: REPEAT, ..Extra::default() };
-    let runs = (0..5).map(|_| setup.kernel.run_as(hook, &packet, extra).unwrap());
+    let runs = (0..3).map(|_| setup.kernel.run_as(hook, &packet, extra).unwrap());
     let runs: Vec<_> = runs.collect();
     assert!(runs.iter().all(|(outcome, _)| outcome.verdict == verdict), "{ends:?}");
     runs.into_iter().map(|(_, duration)| duration).min().unwrap()

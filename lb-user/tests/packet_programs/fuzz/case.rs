@@ -7,9 +7,10 @@ use lb_user::dataplane::services::encode;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
 use crate::{
+    family::Family,
     kernel::{Hook, Interface},
     packet::{Body, DESTINATION, FRAGMENT, HOP_BY_HOP, Packet, ROUTING, TAG},
-    setup::{Family, Form, Setup},
+    setup::{Form, Setup},
 };
 
 /// A node, and what it is shown.

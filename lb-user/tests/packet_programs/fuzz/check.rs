@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     conversation::{Conversation, Kind},
+    family::Family,
     kernel::{Extra, Hook, Interface, Outcome, Verdict},
     packet::{ACK, SYN},
-    setup::{Family, Setup, hex},
+    setup::{Setup, hex},
 };
 
 /// How often things came about.

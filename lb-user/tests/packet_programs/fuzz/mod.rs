@@ -15,8 +15,9 @@ use std::{
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use super::{
+    family::Family,
     kernel::within,
-    setup::{Family, Form, Setup},
+    setup::{Form, Setup},
 };
 
 const SECONDS: &str = "LBCTL_FUZZ_SECONDS";
