@@ -139,8 +139,9 @@ fn first_fragments_are_dropped_and_counted() {
 fn later_fragments_are_left_alone() {
     each_kind(|setup, kind| {
         let talk = Conversation::open(setup, kind);
-        for more in [true, false] {
-            passes(setup, &talk, |packet| as_fragment(packet, 3, more));
+        // Every bit of the offset counts.
+        for (offset, more) in (0..13).flat_map(|bit| [(1 << bit, true), (1 << bit, false)]) {
+            passes(setup, &talk, |packet| as_fragment(packet, offset, more));
         }
     });
 }

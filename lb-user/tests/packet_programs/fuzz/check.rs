@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::packet::{FLOW_HOST, TALLY_BEGUN};
+use lb_common::{
+    Endpoint,
+    packet::{FLOW_HOST, TALLY_BEGUN},
+};
+use lb_user::dataplane::services::encode;
 
 use super::{
     case::{Case, Shot},
@@ -84,7 +88,7 @@ fn fire(setup: &mut Setup, shot: &Shot, hook: Hook, given: &[u8], seen: &mut See
         seen.untouched += 1;
         return Ok(());
     }
-    changed(hook, given, &outcome, seen)
+    changed(setup, hook, given, &outcome, seen)
 }
 
 fn verdict_and_length(outcome: &Outcome, hook: Hook, given: &[u8], seen: &mut Seen) -> Result<(), String> {
@@ -112,7 +116,13 @@ fn concerns(family: Family, bytes: &[u8]) -> bool {
 }
 
 /// Only addresses, ports and checksums, or what makes a RST of it; and every checksum that was right is right.
-fn changed(hook: Hook, given: &[u8], outcome: &Outcome, seen: &mut Seen) -> Result<(), String> {
+fn changed(
+    setup: &mut Setup,
+    hook: Hook,
+    given: &[u8],
+    outcome: &Outcome,
+    seen: &mut Seen,
+) -> Result<(), String> {
     let told = |what: &str| format!("{what}: became {:?} {}", outcome.verdict, hex(&outcome.bytes));
     let before = view(given, hook.bare).ok_or_else(|| told("changed, and not to be read"))?;
     seen.errors += u64::from(before.is_error);
@@ -137,7 +147,44 @@ fn changed(hook: Hook, given: &[u8], outcome: &Outcome, seen: &mut Seen) -> Resu
         }
         seen.right_sums += u64::from(*was);
     }
-    Ok(())
+    match (before.ends, after.ends) {
+        (Some(before), Some(after)) if is_due(setup, hook, outcome.verdict, before, after) => Ok(()),
+        (before, after) => Err(told(&format!("{before:?} became {after:?}"))),
+    }
+}
+
+type Ends = (SocketAddr, SocketAddr);
+
+/// Whether a connection in the table, or a refusal, has these ends become those at this hook.
+fn is_due(setup: &mut Setup, hook: Hook, verdict: Verdict, before: Ends, after: Ends) -> bool {
+    let loopback = hook.interface == Interface::Loopback;
+    let next = verdict == Verdict::Next;
+    let enters = !hook.outwards || loopback;
+    if before.1 == setup.form.family.vip() && after == (before.1, before.0) {
+        return enters && !next;
+    }
+    setup.flows().into_iter().any(|(node, flow)| {
+        let is_host = flow.state & FLOW_HOST != 0;
+        let port = u16::from_be(node.port as u16);
+        let at = |address| encode::socket_addr(&Endpoint::new(address, u32::from(port.to_be())));
+        let (client, vip) = (encode::socket_addr(&flow.client), encode::socket_addr(&flow.vip));
+        let (source, middle) = (at(flow.source), at(flow.client.address()));
+        let backend = encode::socket_addr(&node.backend);
+        let seen = if is_host { source } else { middle };
+        let toward = before == (client, vip) && after == (seen, backend) && enters && next != is_host;
+        let masked = before == (middle, backend) && after == (source, backend);
+        let unmasked = before == (backend, source) && after == (backend, middle);
+        let back = after == (vip, client)
+            && match (is_host, hook.outwards) {
+                (true, false) => before == (backend, source) && !next,
+                (true, true) => before == (backend, source) && !next && loopback,
+                (false, out) => before == (backend, middle) && next && out && !loopback,
+            };
+        toward
+            || masked && hook.outwards && !loopback && next && !is_host
+            || unmasked && !hook.outwards && next && !is_host
+            || back
+    })
 }
 
 /// A connection that the packet may have begun brings answers back to the client, as from the VIP, and takes its packets to
@@ -150,10 +197,9 @@ fn there_and_back(
     seen: &mut Seen,
 ) -> Result<(), String> {
     let family = setup.form.family;
-    let Some((from, to)) = packet.ports else { return Ok(()) };
-    let client = SocketAddr::new(packet.src, from);
+    let Some((client, vip)) = packet.ends else { return Ok(()) };
     let is_simple = client.ip() == family.client().ip() || client.ip() == family.node();
-    if packet.is_error || SocketAddr::new(packet.dst, to) != family.vip() || !is_simple || !case.has_way() {
+    if packet.is_error || vip != family.vip() || !is_simple || !case.has_way() {
         return Ok(());
     }
     let Some((_, _, flow)) = setup.known(client) else { return Ok(()) };

@@ -1,7 +1,10 @@
 //! A packet read a second time, by the RFCs and not by the programs: where the fields are that may change, and whether the
 //! checksums are right.
 
-use std::{net::IpAddr, ops::Range};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
 use etherparse::checksum::Sum16BitWords;
 
@@ -9,10 +12,8 @@ use crate::packet::{DESTINATION, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, ROUTING, TC
 
 #[derive(Clone, Debug)]
 pub struct View {
-    pub src: IpAddr,
-    pub dst: IpAddr,
     /// Of a TCP segment, or of the one that an error shows, turned round.
-    pub ports: Option<(u16, u16)>,
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     pub is_error: bool,
     /// Where addresses, ports and checksums are.
     pub fields: Vec<Range<usize>>,
@@ -27,9 +28,7 @@ pub fn view(bytes: &[u8], bare: bool) -> Option<View> {
     let l3 = if bare { 0 } else { network_header(bytes)? };
     let header = Network::read(bytes, l3)?;
     let mut view = View {
-        src: header.src,
-        dst: header.dst,
-        ports: None,
+        ends: None,
         is_error: false,
         fields: header.fields(l3),
         control: 0..0,
@@ -39,7 +38,7 @@ pub fn view(bytes: &[u8], bare: bool) -> Option<View> {
     let whole = bytes.get(l4..header.end).filter(|_| !header.is_fragment);
     match header.protocol {
         TCP => {
-            view.ports = Some((word(bytes, l4)?, word(bytes, l4 + 2)?));
+            view.ends = Some(header.ends(bytes)?);
             view.fields.extend([l4..l4 + 4, l4 + 16..l4 + 18]);
             view.control = l4 + 4..l4 + 16;
             view.sums.extend(whole.map(|segment| ("tcp", is_right(header.pseudo(segment), segment))));
@@ -54,7 +53,8 @@ pub fn view(bytes: &[u8], bare: bool) -> Option<View> {
             view.fields.extend(inner.fields(l4 + 8));
             view.fields.push(inner.l4..inner.l4 + 4);
             view.sums.extend(inner.sums(bytes, l4 + 8));
-            view.ports = Some((word(bytes, inner.l4 + 2)?, word(bytes, inner.l4)?));
+            let (src, dst) = inner.ends(bytes)?;
+            view.ends = Some((dst, src));
         }
         _ => {}
     }
@@ -120,6 +120,11 @@ impl Network {
         }
         let end = l3 + 40 + usize::from(word(header, 4)?);
         Some(Self { src: octets(8)?, dst: octets(24)?, l4, end, protocol, is_fragment })
+    }
+
+    fn ends(&self, bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+        let port = |at| word(bytes, at);
+        Some((SocketAddr::new(self.src, port(self.l4)?), SocketAddr::new(self.dst, port(self.l4 + 2)?)))
     }
 
     fn fields(&self, l3: usize) -> Vec<Range<usize>> {
