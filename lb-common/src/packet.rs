@@ -126,7 +126,7 @@ pub const DROP_NO_BACKEND: u32 = 0;
 pub const DROP_UNKNOWN: u32 = 1;
 /// Packets dropped: a fragment for a VIP.
 pub const DROP_FRAGMENT: u32 = 2;
-/// Packets dropped: headers cut short, or more of them than are followed.
+/// Packets dropped: a TCP header whose length makes no sense.
 pub const DROP_MALFORMED: u32 = 3;
 /// Packets dropped: no source port free towards the backend, or no memory.
 pub const DROP_FULL: u32 = 4;

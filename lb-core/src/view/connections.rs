@@ -137,7 +137,7 @@ reasons! {
     no_backend = "noBackend": "nobody serves the VIP; the client got a RST",
     unknown = "unknown": "of no connection that is known; the client got a RST",
     fragment = "fragment": "a fragment of a packet",
-    malformed = "malformed": "headers cut short, or more of them than are followed",
+    malformed = "malformed": "a TCP header whose length makes no sense",
     full = "full": "no source port was free towards the backend, or no memory",
     no_way = "noWay": "no way to the backend",
     scope = "scope": "from a namespace or machine that the scope leaves out; the client got a RST",

@@ -241,7 +241,7 @@ impl Kernel {
     }
 }
 
-/// BPF_F_TEST_SKB_CHECKSUM_COMPLETE, include/uapi/linux/bpf.h (Linux 6.16): the packet comes with a sum of all its bytes, as from
+/// BPF_F_TEST_SKB_CHECKSUM_COMPLETE, include/uapi/linux/bpf.h (Linux 6.11): the packet comes with a sum of all its bytes, as from
 /// a network card, and what the program makes of the sum is compared with the bytes (EBADMSG).
 const WITH_SUM: u32 = 1 << 2;
 

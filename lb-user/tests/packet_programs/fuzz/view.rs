@@ -30,7 +30,7 @@ pub fn view(bytes: &[u8], bare: bool) -> Option<View> {
     let mut view = View {
         ends: None,
         is_error: false,
-        fields: header.fields(l3),
+        fields: vec![header.fields(l3)],
         control: 0..0,
         sums: header.sums(bytes, l3),
     };
@@ -50,7 +50,7 @@ pub fn view(bytes: &[u8], bare: bool) -> Option<View> {
                 |message| if header.protocol == ICMP { Sum16BitWords::new() } else { header.pseudo(message) };
             view.sums.extend(whole.map(|message| ("icmp", is_right(pseudo(message), message))));
             let inner = Network::read(bytes, l4 + 8)?;
-            view.fields.extend(inner.fields(l4 + 8));
+            view.fields.push(inner.fields(l4 + 8));
             view.fields.push(inner.l4..inner.l4 + 4);
             view.sums.extend(inner.sums(bytes, l4 + 8));
             let (src, dst) = inner.ends(bytes)?;
@@ -127,8 +127,8 @@ impl Network {
         Some((SocketAddr::new(self.src, port(self.l4)?), SocketAddr::new(self.dst, port(self.l4 + 2)?)))
     }
 
-    fn fields(&self, l3: usize) -> Vec<Range<usize>> {
-        if self.src.is_ipv4() { vec![l3 + 10..l3 + 20] } else { vec![l3 + 8..l3 + 40] }
+    fn fields(&self, l3: usize) -> Range<usize> {
+        if self.src.is_ipv4() { l3 + 10..l3 + 20 } else { l3 + 8..l3 + 40 }
     }
 
     fn sums(&self, bytes: &[u8], l3: usize) -> Vec<(&'static str, bool)> {
