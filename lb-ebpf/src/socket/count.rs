@@ -9,6 +9,7 @@ use aya_ebpf::{
     helpers::generated::bpf_sk_storage_get,
     programs::SockOpsContext,
 };
+use lb_common::{Address, Endpoint};
 use lb_common::socket::{
     SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_WAITING,
     Track,
@@ -17,7 +18,7 @@ use lb_common::socket::{
 use crate::{
     choose::add,
     maps::{BACKENDS, SYN_JIFFIES, TRACKS},
-    patience, signal,
+    patience, rescue, signal,
 };
 
 /// What a connection of ours calls back for.
@@ -52,6 +53,10 @@ pub fn follow(ctx: &SockOpsContext) {
             if let Some(track) = record(ctx) {
                 patience::bound(ctx, track);
                 signal::send(track, SIGNAL_RETRANSMITTED);
+                // What is sent next, after this call, is the SYN once more.
+                if ctx.op() == BPF_SOCK_OPS_RTO_CB && rescue::is_unanswered(track) {
+                    let _ = rescue::begin(&own(ctx, track), track);
+                }
             }
         }
         BPF_SOCK_OPS_STATE_CB => {
@@ -76,6 +81,27 @@ fn record(ctx: &SockOpsContext) -> Option<&'static mut Track> {
         let map = (&raw const TRACKS).cast_mut().cast();
         bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0).cast::<Track>().as_mut()
     }
+}
+
+/// The socket's own end.
+#[inline(always)]
+fn own(ctx: &SockOpsContext, track: &Track) -> Endpoint {
+    // In the machine's order, unlike the peer's.
+    let port = (ctx.local_port() as u16).to_be() as u32;
+    let address = if track.backend.address().is_v4() {
+        Address::from_v4_word(ctx.local_ip4())
+    } else {
+        Address::from_v6_words(local_ip6(ctx))
+    };
+    Endpoint::new(address, port)
+}
+
+/// Word by word: the kernel gives access to no more than one at a time.
+#[inline(always)]
+fn local_ip6(ctx: &SockOpsContext) -> [u32; 4] {
+    // SAFETY: the verifier vouches for the context and its fields.
+    let word = |at: usize| unsafe { (&raw const (*ctx.ops).local_ip6).cast::<u32>().add(at).read_volatile() };
+    [word(0), word(1), word(2), word(3)]
 }
 
 #[inline(always)]
