@@ -147,8 +147,10 @@ fn a_qdisc_of_ours_stays_with_a_foreign_filter_on_it_and_an_empty_one_of_others_
 fn where_the_place_of_clsact_is_taken_what_comes_in_is_still_met() {
     by_each(|bench| {
         let (node, ours) = (bench.node, Counting::new("ours", NEXT));
-        node.sh("tc qdisc add dev lo ingress
-                 tc filter add dev lo ingress prio 1 protocol ip u32 match u32 1 0xffffffff at 0 classid 1:1");
+        node.sh(
+            "tc qdisc add dev lo ingress
+                 tc filter add dev lo ingress prio 1 protocol ip u32 match u32 1 0xffffffff at 0 classid 1:1",
+        );
         let (_, failures) = bench.try_set(&[(inward(1), &ours), (outward(1), &ours)]);
         let of_clsact = bench.mechanism == Mechanism::Clsact;
         assert_eq!(failures.len(), usize::from(of_clsact), "{failures:?}");

@@ -78,7 +78,7 @@ fn an_interface_that_moves_into_another_namespace_is_seen_to_go() {
         let (program, pod) = (Counting::new("program", NEXT), Netns::new("pod"));
         let (place, peer) = (inward(number(bench.node, "eth1")), inward(number(bench.node, "eth0")));
         bench.set(&[(place, &program), (peer, &program)]);
-        bench.node.sh(&format!("ip link set eth1 netns {}", pod.name()));
+        bench.node.sh(&format!("ip link set eth1 netns {}", pod.name));
         let left = bench.observe();
         assert_eq!(left.get(&peer), Some(&Hung::Program(program.id())));
         assert_ne!(left.get(&place), Some(&Hung::Program(program.id())));

@@ -7,7 +7,7 @@ use std::{
 use super::{
     Program,
     clsact::Filters,
-    foreign,
+    foreign, qdisc,
     tcx::{self, Links},
 };
 use crate::{
@@ -143,10 +143,12 @@ impl Hooks {
                 Hung::Nothing => None,
             }));
             let mut rtnl = Rtnl::open()?;
+            let qdiscs = qdisc::list(&mut rtnl)?;
             let mut found = Vec::new();
             for interface in interfaces {
+                let qdisc = qdiscs.get(&interface).copied();
                 for direction in Direction::ALL {
-                    found.extend(foreign::at(&mut rtnl, Place { interface, direction }, &own)?);
+                    found.extend(foreign::at(&mut rtnl, Place { interface, direction }, qdisc, &own)?);
                 }
             }
             io::Result::Ok(found)
