@@ -5,11 +5,12 @@ use std::{
     net::UdpSocket,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aya::maps::{Array, Map, MapData};
 use lb_user::{
-    dataplane::tc::{Direction, Failures, Hooks, Hung, Mechanism, Owner, Place, Program},
+    dataplane::tc::{Direction, Hooks, Hung, Mechanism, Mended, Owner, Place, Program},
     os::{
         bpf::{self, instruction},
         netlink::interfaces,
@@ -111,20 +112,20 @@ impl Bench<'_> {
         self.node.run(|| hooks.observe()).unwrap()
     }
 
-    pub fn try_set(&self, wanted: &[(Place, &Counting)]) -> (usize, Failures) {
+    pub fn try_set(&self, wanted: &[(Place, &Counting)]) -> Mended {
         let hooks = self.hooks();
         let wanted = wanted.iter().map(|(place, counting)| (*place, &counting.program)).collect();
-        self.node.run(|| hooks.reconcile(&wanted)).unwrap()
+        self.node.run(|| hooks.reconcile(&wanted, Duration::MAX)).unwrap()
     }
 
     /// Reconciles until nothing is left to do, which must be soon; checks that it is as wanted.
     pub fn set(&self, wanted: &[(Place, &Counting)]) {
-        let (_, failures) = self.try_set(wanted);
+        let failures = self.try_set(wanted).failures;
         assert!(failures.is_empty(), "{failures:?}");
         let expected: BTreeMap<_, _> =
             wanted.iter().map(|(place, c)| (*place, Hung::Program(c.id()))).collect();
         assert_eq!(self.observe(), expected, "{}", self.mechanism);
-        assert_eq!(self.try_set(wanted).0, 0, "it comes to rest");
+        assert_eq!(self.try_set(wanted).made, 0, "it comes to rest");
     }
 
     pub fn cleanup(&self) -> Vec<Place> {

@@ -149,7 +149,7 @@ fn answers_from_the_vip_are_taken_at_the_loopback_interface_with_a_strict_rp_fil
         let (vip, source) = (ip(vip), ip(source));
         let echo = echo(vip);
         let wanted = BTreeMap::from([(outward(routes::LOOPBACK), &echo)]);
-        assert!(node.run(|| hooks.reconcile(&wanted)).unwrap().1.is_empty());
+        assert!(node.run(|| hooks.reconcile(&wanted, Duration::MAX)).unwrap().failures.is_empty());
         assert!(!is_answered(node, vip), "without a route");
         let own = VipRoute { source: Some(source), mtu: Some(1400) };
         node.run(|| ROUTES.set(vip, own)).unwrap();

@@ -41,8 +41,12 @@ impl Qdisc {
 pub(super) fn list(rtnl: &mut Rtnl) -> io::Result<BTreeMap<u32, Qdisc>> {
     let question = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
     // A question for one only is told to everybody who listens for changes (tc_get_qdisc, net/sched/sch_api.c).
-    let answers = rtnl.dump_with(&question, |_, payload| Ok(read(payload)))?;
-    Ok(answers.into_iter().flatten().collect())
+    match rtnl.dump_with(&question, |_, payload| Ok(read(payload))) {
+        Ok(answers) => Ok(answers.into_iter().flatten().collect()),
+        // A kernel without qdiscs.
+        Err(e) if is(&e, Errno::OPNOTSUPP) => Ok(BTreeMap::new()),
+        Err(e) => Err(e),
+    }
 }
 
 /// Gives an interface that has none a clsact.
