@@ -5,7 +5,7 @@ use aya::programs::{
     links::FdLink,
     tc::{SchedClassifierLinkId, TcAttachOptions},
 };
-use lb_user::dataplane::tc::{Foreign, Mechanism, Mended, Title};
+use lb_user::dataplane::tc::{Foreign, Mechanism, Title};
 
 use crate::trial::{Bench, Counting, NEXT, PASS, by_each, inward, knock, number, outward};
 
@@ -151,7 +151,7 @@ fn where_the_place_of_clsact_is_taken_what_comes_in_is_still_met() {
             "tc qdisc add dev lo ingress
                  tc filter add dev lo ingress prio 1 protocol ip u32 match u32 1 0xffffffff at 0 classid 1:1",
         );
-        let Mended { failures, .. } = bench.try_set(&[(inward(1), &ours), (outward(1), &ours)]);
+        let (_, failures) = bench.try_set(&[(inward(1), &ours), (outward(1), &ours)]);
         let of_clsact = bench.mechanism == Mechanism::Clsact;
         assert_eq!(failures.len(), usize::from(of_clsact), "{failures:?}");
         if let [(place, error)] = failures.as_slice() {

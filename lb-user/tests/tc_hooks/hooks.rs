@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_user::{
-    dataplane::tc::{Change, Hung, Mechanism, Mended, Owner, Place},
+    dataplane::tc::{Change, Hung, Mechanism, Owner, Place},
     os::netlink::interfaces,
 };
 
@@ -186,7 +186,7 @@ fn an_upgrade_under_load_misses_no_packet() {
     by_each(|bench| {
         let ours = ["old", "new"].map(|name| Counting::new(name, NEXT));
         let (counted, passed) = under_load(bench, &ours, |round| {
-            assert_eq!(bench.try_set(&[(inward(LO), &ours[(round + 1) % 2])]).made, 1)
+            assert_eq!(bench.try_set(&[(inward(LO), &ours[(round + 1) % 2])]).0, 1)
         });
         println!(
             "{}: 300 upgrades, {counted} packets, {} by the first program",
@@ -231,7 +231,7 @@ fn two_hundred_interfaces_are_taken_and_left_within_seconds() {
         let wanted: Vec<_> = places.map(|place| (place, &program)).collect();
         let timed = |wanted: &[(Place, &Counting)], changes: usize| {
             let began = Instant::now();
-            let Mended { made, failures, .. } = bench.try_set(wanted);
+            let (made, failures) = bench.try_set(wanted);
             assert!(made == changes && failures.is_empty(), "{made} changes, {failures:?}");
             began.elapsed()
         };

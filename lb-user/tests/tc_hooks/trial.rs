@@ -10,7 +10,10 @@ use std::{
 
 use aya::maps::{Array, Map, MapData};
 use lb_user::{
-    dataplane::tc::{Direction, Hooks, Hung, Mechanism, Mended, Owner, Place, Program},
+    dataplane::{
+        DataplaneError,
+        tc::{Direction, Hooks, Hung, Mechanism, Owner, Place, Program},
+    },
     os::{
         bpf::{self, instruction},
         netlink::interfaces,
@@ -93,6 +96,9 @@ impl Drop for Pins {
     }
 }
 
+/// What did not succeed.
+pub type Failures = Vec<(Place, DataplaneError)>;
+
 /// Hooks in a namespace.
 pub struct Bench<'a> {
     pub node: &'a Netns,
@@ -112,20 +118,22 @@ impl Bench<'_> {
         self.node.run(|| hooks.observe()).unwrap()
     }
 
-    pub fn try_set(&self, wanted: &[(Place, &Counting)]) -> Mended {
+    /// Reconciles: how many changes were made, and what failed.
+    pub fn try_set(&self, wanted: &[(Place, &Counting)]) -> (usize, Failures) {
         let hooks = self.hooks();
         let wanted = wanted.iter().map(|(place, counting)| (*place, &counting.program)).collect();
-        self.node.run(|| hooks.reconcile(&wanted, Duration::MAX)).unwrap()
+        let mended = self.node.run(|| hooks.reconcile(&wanted, Duration::MAX)).unwrap();
+        (mended.made, mended.failures)
     }
 
     /// Reconciles until nothing is left to do, which must be soon; checks that it is as wanted.
     pub fn set(&self, wanted: &[(Place, &Counting)]) {
-        let failures = self.try_set(wanted).failures;
+        let (_, failures) = self.try_set(wanted);
         assert!(failures.is_empty(), "{failures:?}");
         let expected: BTreeMap<_, _> =
             wanted.iter().map(|(place, c)| (*place, Hung::Program(c.id()))).collect();
         assert_eq!(self.observe(), expected, "{}", self.mechanism);
-        assert_eq!(self.try_set(wanted).made, 0, "it comes to rest");
+        assert_eq!(self.try_set(wanted).0, 0, "it comes to rest");
     }
 
     pub fn cleanup(&self) -> Vec<Place> {
