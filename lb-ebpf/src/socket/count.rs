@@ -9,11 +9,11 @@ use aya_ebpf::{
     helpers::generated::bpf_sk_storage_get,
     programs::SockOpsContext,
 };
-use lb_common::{Address, Endpoint};
 use lb_common::socket::{
     SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_WAITING,
     Track,
 };
+use lb_common::{Address, Endpoint};
 
 use crate::{
     choose::add,

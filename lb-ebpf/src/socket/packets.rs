@@ -4,7 +4,10 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
-    bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2},
+    bindings::{
+        bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+    },
     helpers::generated::{
         bpf_redirect, bpf_redirect_neigh, bpf_sk_lookup_tcp, bpf_sk_release, bpf_sk_storage_get,
     },

@@ -6,9 +6,7 @@ use core::ptr;
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use lb_common::{
     Endpoint,
-    packet::{
-        ClientKey, FLOW_HOST, Flow, NodeKey, Rules, TALLY_BEGUN, TALLY_ENDED, TALLY_RESCUED, Way,
-    },
+    packet::{ClientKey, FLOW_HOST, Flow, NodeKey, Rules, TALLY_BEGUN, TALLY_ENDED, TALLY_RESCUED, Way},
     socket::{Backend, TRACK_CONNECTING, TRACK_WAITING, Track},
 };
 

@@ -6,10 +6,10 @@
 
 mod evict;
 mod inspect;
-mod kernel;
+pub(super) mod kernel;
 mod native;
 mod sweep;
-mod world;
+pub(super) mod world;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +26,7 @@ use lb_core::{
     model::{DataplaneKind, Scope},
 };
 
+pub(super) use evict::since_boot;
 pub use kernel::{Entry, Stage, try_programs};
 pub use native::{Change, PacketState};
 
@@ -133,7 +134,7 @@ impl PacketDataplane {
         let tables = Tables::new(PacketMaps::open(&pins)?);
         let services = tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect();
         let counters = tables.counters()?;
-        Ok(Some(Peeked { services, takes: tables.look().rules().takes, counters }))
+        Ok(Some(Peeked { services, takes: tables.look().told().rules().takes, counters }))
     }
 
     /// Removes everything that any version of the agent ever pinned below `bpffs` for packets, and its routes.
@@ -193,12 +194,12 @@ impl PacketDataplane {
     fn observed_ways(&self) -> Result<BTreeMap<Pair, world::Way>, DataplaneError> {
         let records = self.tables.records_by_pair()?;
         let maps = self.tables.look();
-        Ok(records.into_iter().filter_map(|(pair, index)| Some((pair, maps.way(index)?))).collect())
+        Ok(records.into_iter().filter_map(|(pair, index)| Some((pair, maps.told().way(index)?))).collect())
     }
 
     fn set_way(&mut self, pair: &Pair, way: Option<world::Way>) -> Result<(), DataplaneError> {
         if let Some(index) = self.tables.records_by_pair()?.get(pair) {
-            self.tables.maps().set_way(*index, way);
+            self.tables.maps().tell().set_way(*index, way);
         }
         Ok(())
     }
@@ -226,7 +227,7 @@ impl PacketDataplane {
 }
 
 /// Where it is noted which qdiscs are ours.
-fn made(bpffs: &Path) -> PathBuf {
+pub(super) fn made(bpffs: &Path) -> PathBuf {
     bpffs.join("qdiscs")
 }
 
@@ -254,7 +255,7 @@ impl Dataplane for PacketDataplane {
         self.tables.maps().know(ways);
         Ok(PacketState {
             hooks: self.hooks.observe()?,
-            rules: self.tables.look().rules(),
+            rules: self.tables.look().told().rules(),
             ways: self.observed_ways()?,
             routes: ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?,
             services: self.tables.observe()?,
@@ -282,7 +283,7 @@ impl Dataplane for PacketDataplane {
         match change {
             Change::Hook(change) => self.hook(*change),
             Change::SetRules(rules) => {
-                self.tables.maps().set_rules(rules);
+                self.tables.maps().tell().set_rules(rules);
                 Ok(())
             }
             Change::SetWay(pair, way) => self.set_way(pair, *way),
@@ -324,7 +325,7 @@ impl Dataplane for PacketDataplane {
     fn quiesce(&mut self) -> Result<(), DataplaneError> {
         self.quiesced = true;
         let rules = self.rules();
-        self.tables.maps().set_rules(&rules);
+        self.tables.maps().tell().set_rules(&rules);
         Ok(())
     }
 

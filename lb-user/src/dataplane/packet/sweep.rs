@@ -28,7 +28,7 @@ pub fn sweep(flows: &mut FlowMaps, tables: &mut Tables<PacketMaps>) -> Result<()
     let over = |entry: &&Entry| idle(entry, now) >= patience(entry);
     for entry in entries.iter().filter(over) {
         flows.forget(entry)?;
-        tables.maps().add_to_tally(TALLY_ENDED, 1);
+        tables.maps().tell().add_to_tally(TALLY_ENDED, 1);
     }
     let mut open: BTreeMap<_, u64> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| !over(entry) && is_counted(entry)) {

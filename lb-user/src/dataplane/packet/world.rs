@@ -146,6 +146,25 @@ impl World {
         places
     }
 
+    /// Where programs run that follow rescued connections: in both directions on the interfaces that lead to a backend, and on
+    /// the way out by the loopback interface where one is on this node.
+    pub fn uplinks(&self) -> Vec<(Place, Framing)> {
+        let uplinks: BTreeSet<_> = self.ways.values().map(|way| way.interface).collect();
+        let mut places = Vec::new();
+        for Interface { index, framing, .. } in &self.interfaces {
+            let place = |direction| (Place { interface: *index, direction }, *framing);
+            match (uplinks.contains(index), *index == LOOPBACK, framing) {
+                (true, true, _) => {
+                    let place = Place { interface: LOOPBACK, direction: Direction::Out };
+                    places.push((place, Framing::Ethernet));
+                }
+                (true, false, Framing::Ethernet | Framing::Ip) => places.extend(Direction::ALL.map(place)),
+                _ => {}
+            }
+        }
+        places
+    }
+
     /// The route to the VIP of some backends: by the source that the first one which is not on the node is reached from, and
     /// with the smallest MTU of the ways to all of them.
     pub fn vip_route(&self, vip: IpAddr, backends: &[SocketAddr]) -> Option<VipRoute> {
