@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use lb_common::socket::{
-    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_WAITING,
+    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_SENT_ON,
     Track,
 };
 use lb_common::{Address, Endpoint};
@@ -51,10 +51,14 @@ pub fn follow(ctx: &SockOpsContext) {
         }
         BPF_SOCK_OPS_RTO_CB | BPF_SOCK_OPS_RETRANS_CB => {
             if let Some(track) = record(ctx) {
+                let is_sent_on = track.state == TRACK_SENT_ON;
+                if is_sent_on {
+                    track.state = TRACK_CONNECTING;
+                }
                 patience::bound(ctx, track);
                 signal::send(track, SIGNAL_RETRANSMITTED);
                 // What is sent next, after this call, is the SYN once more.
-                if ctx.op() == BPF_SOCK_OPS_RTO_CB && rescue::is_unanswered(track) {
+                if ctx.op() == BPF_SOCK_OPS_RTO_CB && !is_sent_on && rescue::is_unanswered(track) {
                     let _ = rescue::begin(&own(ctx, track), track);
                 }
             }
@@ -105,13 +109,8 @@ fn local_ip6(ctx: &SockOpsContext) -> [u32; 4] {
 }
 
 #[inline(always)]
-fn is_connecting(state: u32) -> bool {
-    state == TRACK_CONNECTING || state == TRACK_WAITING
-}
-
-#[inline(always)]
 fn established(track: &mut Track) {
-    if !is_connecting(track.state) {
+    if !rescue::is_unanswered(track) {
         return;
     }
     track.state = TRACK_ESTABLISHED;
@@ -132,7 +131,7 @@ fn closed(ctx: &SockOpsContext, track: &mut Track) {
     unsafe {
         if state == TRACK_ESTABLISHED {
             add(&raw mut (*backend).active, u64::MAX);
-        } else if is_connecting(state) && (*ctx.ops).segs_in == 1 {
+        } else if rescue::is_unanswered_state(state) && (*ctx.ops).segs_in == 1 {
             // Exactly one segment came in, and it closed the socket: a RST. A give-up has none.
             add(&raw mut (*backend).refused, 1);
             signal::send(track, SIGNAL_REFUSED);

@@ -15,12 +15,12 @@ use aya_ebpf::{
 use lb_common::{
     Endpoint,
     packet::{ClientKey, FLOW_ANSWERED, FLOW_RESET, Flow, NodeKey, SEEN_STEP_NS},
-    socket::Track,
+    socket::{TRACK_SENT_ON, Track},
 };
 
 use crate::{
     maps::{RESCUE_RULES, RESCUED, RESCUED_FLOWS, TRACKS},
-    nat::{Edit, Kind, Link, Packet, Parsed, RST, Skb, parse, rewrite},
+    nat::{Edit, Kind, Link, Packet, Parsed, RST, Skb, parse_plain, rewrite},
     rescue,
 };
 
@@ -42,7 +42,7 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
     if !is_loopback && !rescue::has_any() {
         return NEXT;
     }
-    let Parsed::Packet(packet) = parse(skb, link) else {
+    let Parsed::Packet(packet) = parse_plain(skb, link) else {
         return NEXT;
     };
     // A backend on this node answers by the loopback interface.
@@ -74,7 +74,7 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
 /// What comes in by an interface that leads to a backend.
 #[inline(always)]
 pub fn ingress(skb: Skb, link: Link) -> i32 {
-    let Parsed::Packet(packet) = parse(skb, link) else {
+    let Parsed::Packet(packet) = parse_plain(skb, link) else {
         return NEXT;
     };
     if rescue::has_any() && is_ours(&packet) {
@@ -128,7 +128,7 @@ fn is_on_this_node(backend: &Endpoint, client: &Endpoint) -> bool {
 
 #[inline(always)]
 fn is_refusal(packet: &Packet) -> bool {
-    match packet.kind {
+    match packet.kind() {
         Kind::Tcp(segment) => segment.flags & RST != 0,
         Kind::Icmp(_) => true,
     }
@@ -181,7 +181,11 @@ fn send_on(skb: Skb, peer: &Endpoint, own: &Endpoint) -> bool {
         let track = bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0).cast::<Track>();
         let sent_on = match track.as_mut() {
             Some(track) if rescue::is_unanswered(track) && track.backend.is(peer) => {
-                rescue::begin(own, track)
+                let sent_on = rescue::begin(own, track);
+                if sent_on {
+                    track.state = TRACK_SENT_ON;
+                }
+                sent_on
             }
             _ => false,
         };
@@ -192,7 +196,7 @@ fn send_on(skb: Skb, peer: &Endpoint, own: &Endpoint) -> bool {
 
 #[inline(always)]
 fn note(flow: *mut Flow, packet: &Packet, mut news: u32) {
-    if let Kind::Tcp(segment) = packet.kind
+    if let Kind::Tcp(segment) = packet.kind()
         && segment.flags & RST != 0
     {
         news |= FLOW_RESET;

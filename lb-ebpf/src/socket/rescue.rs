@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use lb_common::{
     Endpoint,
     packet::{ClientKey, FLOW_HOST, Flow, NodeKey, Rules, TALLY_BEGUN, TALLY_ENDED, TALLY_RESCUED, Way},
-    socket::{Backend, TRACK_CONNECTING, TRACK_WAITING, Track},
+    socket::{Backend, TRACK_CONNECTING, TRACK_SENT_ON, TRACK_WAITING, Track},
 };
 
 use crate::{
@@ -23,7 +23,13 @@ const NEW_ONLY: u64 = 1;
 /// Whether a connection has not been answered.
 #[inline(always)]
 pub fn is_unanswered(track: &Track) -> bool {
-    track.state == TRACK_CONNECTING || track.state == TRACK_WAITING
+    is_unanswered_state(track.state)
+}
+
+/// As [`is_unanswered`].
+#[inline(always)]
+pub fn is_unanswered_state(state: u32) -> bool {
+    state == TRACK_CONNECTING || state == TRACK_WAITING || state == TRACK_SENT_ON
 }
 
 /// Sends a connection to another backend, where there is one: its next SYN goes there. Whether it does.
@@ -36,9 +42,14 @@ pub fn begin(client: &Endpoint, track: &mut Track) -> bool {
     if unsafe { (*rules).rescues } == 0 {
         return false;
     }
-    let Some(first) = BACKENDS.get_ptr(track.index) else {
+    let (Some(first), Some(old)) = (BACKENDS.get_ptr(track.index), RESCUE_WAYS.get_ptr(track.index)) else {
         return false;
     };
+    // A socket of another network namespace has another address; its packets come by here under yet another.
+    // SAFETY: as above.
+    if unsafe { !(*old).source.is(&client.address()) } {
+        return false;
+    }
     // SAFETY: as above.
     let Some((index, backend)) = other(unsafe { (*first).slot }, track.index) else {
         return false;

@@ -205,7 +205,7 @@ fn keep(
     }
     tokio::spawn(keepers::keep_state(StateFile::new(&config.state_dir), state_wanted, state_tx));
     let outputs = Outputs {
-        probers: Probers::new(probes),
+        probers: Probers::new(probes, dataplane::sent_on(&config.bpffs)),
         followers,
         reconciler,
         hosts,

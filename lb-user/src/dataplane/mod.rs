@@ -27,7 +27,7 @@ use lb_core::{
 
 pub use connections::connections;
 pub use error::{DataplaneError, Unsupported};
-pub use held::{Held, HeldService, cleanup, counters, peek};
+pub use held::{Held, HeldService, cleanup, counters, peek, sent_on};
 pub use open::{Opened, Opener, Told, preferred};
 pub use plan::plan;
 pub use plane::Plane;

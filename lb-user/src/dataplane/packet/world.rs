@@ -89,6 +89,8 @@ pub struct World {
 /// Below NodePorts (30000 to 32767, Kubernetes' service-node-port-range) and below what connect() chooses from, whose usual
 /// beginning is 32768; above are the ports of the agent's own probes.
 const PORTS: Range<u32> = 15_360..30_000;
+/// Of so many parts of the ports one is for rescued connections.
+const RESCUE_SHARE: u32 = 4;
 /// Fewer would be used up by a node that has many connections.
 const FEWEST_PORTS: u32 = 4096;
 const CHOSEN: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -120,9 +122,16 @@ impl World {
         self.ways.keys().filter_map(|backend| Some((*backend, self.way(*backend)?))).collect()
     }
 
-    /// The first of the ports, and how many there are.
+    /// The first of the ports of the packet dataplane, and how many it has.
     pub fn ports(&self) -> (u32, u32) {
-        (self.ports.start, self.ports.end.saturating_sub(self.ports.start))
+        let ports = self.ports.end.saturating_sub(self.ports.start);
+        (self.ports.start, ports - ports / RESCUE_SHARE)
+    }
+
+    /// The same for connections of the socket dataplane that are sent to another backend: both may run on one node.
+    pub fn rescue_ports(&self) -> (u32, u32) {
+        let (first, ports) = self.ports();
+        (first + ports, self.ports.end.saturating_sub(first + ports))
     }
 
     /// Where programs run: on the way out by the loopback interface, and in both directions on those that `takes` names and

@@ -145,7 +145,7 @@ impl Rescue {
             Some((place, Hung::Program(self.program(place.direction, framing)?.id())))
         };
         let hooks = self.world.uplinks().into_iter().filter_map(program).collect();
-        let (first_port, ports) = self.world.ports();
+        let (first_port, ports) = self.world.rescue_ports();
         let rules = Rules { first_port, ports, rescues: takes, ..Rules::default() };
         let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
         let ways = pairs.filter_map(|pair| Some((pair, self.world.way(pair.1.ip())?))).collect();
