@@ -42,6 +42,9 @@ fn a_pod_has_the_capabilities_of_its_dataplane_and_no_more() {
         ("dataplane: socket", &["BPF", "NET_ADMIN"]),
         ("dataplane: ipvs", &["NET_ADMIN"]),
         ("dataplane: socket\nscope: node", &["BPF", "NET_ADMIN", "SYS_ADMIN"]),
+        ("dataplane: packet", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW"]),
+        ("dataplane: [socket, packet]", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW"]),
+        ("dataplane: packet\nscope: node", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW", "SYS_ADMIN"]),
     ] {
         let security = &pod(more)["spec"]["containers"][0]["securityContext"];
         assert_eq!(strings(&security["capabilities"]["add"]), wanted, "{more}");
@@ -73,6 +76,11 @@ fn only_what_is_needed_is_mounted() {
         volumes.iter().map(|v| v["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(&ipvs), ["config", "state", "run", "ca-0"]);
+    assert_eq!(names(&pod("dataplane: packet")), ["config", "bpffs", "etc", "state", "run", "ca-0"]);
+    assert_eq!(
+        names(&pod("dataplane: [socket, packet]")),
+        ["config", "bpffs", "cgroup", "etc", "state", "run", "ca-0"]
+    );
     assert_eq!(
         names(&pod("scope: node")),
         ["config", "bpffs", "cgroup", "etc", "state", "run", "netns", "ca-0"]
@@ -246,6 +254,7 @@ fn a_unit_may_look_into_every_process_where_it_serves_pods() {
     for (more, wanted) in [
         ("dataplane: ipvs", "CapabilityBoundingSet=CAP_NET_ADMIN"),
         ("scope: node", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE"),
+        ("dataplane: packet", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_NET_RAW"),
     ] {
         let text = systemd(&config(more), &from_file(), "/usr/local/bin/lbctl".as_ref());
         assert!(text.lines().any(|line| line == wanted), "{wanted} in\n{text}");
@@ -280,7 +289,7 @@ fn as_kubernetes_reads<T: serde::Serialize + serde::de::DeserializeOwned>(docume
 #[test]
 fn kubernetes_knows_every_field_that_is_written() {
     use k8s_openapi::api::{core::v1::Pod, rbac::v1};
-    for more in ["", "dataplane: ipvs", "scope: node", "metrics: {listen: 'off'}"] {
+    for more in ["", "dataplane: ipvs", "dataplane: packet", "scope: node", "metrics: {listen: 'off'}"] {
         let pod = pod(more);
         assert_eq!(as_kubernetes_reads::<Pod>(&pod), pod, "{more}");
     }

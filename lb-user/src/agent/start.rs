@@ -246,9 +246,8 @@ fn watch_config(options: &RunOptions) -> mpsc::Receiver<()> {
 
 /// Connections are read from the kernel when somebody asks for them.
 fn list_connections(bpffs: PathBuf) -> admin::Connections {
-    Arc::new(move |filter, services| {
-        dataplane::connections(&bpffs, filter, services).map_err(|error| chain(&error))
-    })
+    let connections = dataplane::Connections::new(bpffs);
+    Arc::new(move |filter, services| connections.list(filter, services).map_err(|error| chain(&error)))
 }
 
 /// Counters are read from the kernel when somebody asks for them.

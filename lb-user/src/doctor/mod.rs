@@ -15,6 +15,7 @@ mod kube_proxy;
 mod links;
 mod manifest;
 mod modules;
+mod packet;
 mod processes;
 mod proxy;
 mod variables;
@@ -73,6 +74,8 @@ pub fn gather(options: Options, mut progress: impl FnMut(&'static str)) -> Facts
         }
         Err(error) => gap(&mut facts, Code::Backend, "start the tokio runtime", error),
     }
+    progress("looking at what packets meet");
+    packet::look(&host, &mut facts);
     progress("connecting to the virtual addresses");
     effect::look(&places, &mut facts);
     facts

@@ -31,24 +31,14 @@ fn ineffective(running: &BTreeSet<Place>) -> Option<String> {
 
 fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let name = |index: u32| {
-        let found = plane.world.interfaces.iter().find(|interface| interface.index == index);
-        found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
-    };
     for Foreign { place, title, .. } in foreign.iter().filter(|foreign| foreign.before) {
-        let whose = match title {
-            Title::Tcx { id, name } => {
-                name.as_ref().map_or_else(|| format!("program {id}"), |name| format!("program {name}"))
-            }
-            Title::Filter { kind, name, .. } => {
-                name.as_ref().map_or_else(|| format!("a {kind} filter"), |name| format!("filter {name}"))
-            }
-        };
-        let what = format!("{whose} runs before ours on {}, {}", name(place.interface), place.direction);
+        let name = plane.world.name(place.interface);
+        let what = format!("{} runs before ours on {name}, {}", whose(title), place.direction);
         warnings.push(format!("{what}: packets that it does not pass on do not reach a backend"));
     }
     for (place, error) in &plane.refused {
-        warnings.push(format!("no program runs on {}, {}: {error}", name(place.interface), place.direction));
+        let name = plane.world.name(place.interface);
+        warnings.push(format!("no program runs on {name}, {}: {error}", place.direction));
     }
     if plane.world.left_out > 0 {
         let what = format!("{} interfaces are more than are followed", plane.world.left_out);
@@ -68,6 +58,18 @@ fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
         warnings.push(format!("{what} (CAP_NET_RAW)"));
     }
     warnings
+}
+
+/// What people know somebody else's program by.
+pub(super) fn whose(title: &Title) -> String {
+    match title {
+        Title::Tcx { id, name } => {
+            name.as_ref().map_or_else(|| format!("program {id}"), |name| format!("program {name}"))
+        }
+        Title::Filter { kind, name, .. } => {
+            name.as_ref().map_or_else(|| format!("a {kind} filter"), |name| format!("filter {name}"))
+        }
+    }
 }
 
 fn facts(plane: &PacketDataplane, interfaces: &BTreeSet<u32>) -> Vec<(String, String)> {

@@ -2,18 +2,23 @@
 //! machines, of sandboxes, of machines that the node forwards for. And for the node's own, where there is no cgroup v2.
 //!
 //! `world` is what is found on the node, `native` the kernel's state as data; `kernel` makes the calls, `evict` ends
-//! connections, `sweep` takes those out of the table that are over.
+//! connections, `sweep` takes those out of the table that are over, `list` shows them; `lower` is what should be done,
+//! `plan` says it, `survey` what stands in the way.
 
 mod evict;
 mod inspect;
 pub(super) mod kernel;
+mod list;
+mod lower;
 mod native;
+mod plan;
+mod survey;
 mod sweep;
 pub(super) mod world;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -27,7 +32,7 @@ use lb_core::{
 };
 
 pub(super) use evict::since_boot;
-pub use kernel::{Entry, Stage, try_programs};
+pub use kernel::try_programs;
 pub use native::{Change, PacketState};
 
 use self::{
@@ -37,10 +42,10 @@ use self::{
 };
 use super::{
     Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
-    services::{self, Tables, remove_pins},
-    tc::{self, Hooks, Hung, Owner, Place, ROUTES},
+    services::{Tables, remove_pins},
+    tc::{self, Hooks, Owner, Place, ROUTES},
 };
-use crate::os::{bpffs, lock::AgentLock, netlink::vip_routes::VipRoute};
+use crate::os::{bpffs, lock::AgentLock};
 
 /// The letter of its layouts' directories.
 const LAYOUT: char = 'p';
@@ -159,36 +164,7 @@ impl PacketDataplane {
     }
 
     fn rules(&self) -> Rules {
-        let (first_port, ports) = self.world.ports();
-        Rules {
-            first_port,
-            ports,
-            takes: !self.quiesced,
-            forwards: self.options.scope == Scope::Node,
-            masquerades: self.options.masquerade,
-            rescues: self.options.rescue,
-        }
-    }
-
-    fn wanted_hooks(&self) -> BTreeMap<Place, Hung> {
-        let places = self.world.places(|name| self.options.interfaces.has(name));
-        places
-            .into_iter()
-            .map(|(place, framing)| (place, Hung::Program(self.programs.of(place.direction, framing).id())))
-            .collect()
-    }
-
-    fn wanted_routes(&self, desired: &DesiredState) -> BTreeMap<IpAddr, VipRoute> {
-        let services = desired.services.iter();
-        let backends = services.map(|s| (s.vip.ip(), world::members(s).collect::<Vec<_>>()));
-        let mut by_vip: BTreeMap<IpAddr, Vec<SocketAddr>> = BTreeMap::new();
-        for (vip, mut members) in backends {
-            by_vip.entry(vip).or_default().append(&mut members);
-        }
-        by_vip
-            .into_iter()
-            .filter_map(|(vip, members)| Some((vip, self.world.vip_route(vip, &members)?)))
-            .collect()
+        lower::rules(&self.options, &self.world, !self.quiesced)
     }
 
     fn observed_ways(&self) -> Result<BTreeMap<Pair, world::Way>, DataplaneError> {
@@ -263,12 +239,8 @@ impl Dataplane for PacketDataplane {
     }
 
     fn lower(&self, desired: &DesiredState) -> Result<PacketState, Unsupported> {
-        let services = services::lower(desired, &self.options.node);
-        let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
-        let ways = pairs.filter_map(|pair| Some((pair, self.world.way(pair.1.ip())?))).collect();
-        // Without new connections there are none of the node's own to be led here; those that are open keep their route.
-        let routes = self.wanted_routes(desired);
-        Ok(PacketState { hooks: self.wanted_hooks(), rules: self.rules(), ways, routes, services })
+        let program = |place: Place, framing| self.programs.of(place.direction, framing).id();
+        Ok(lower::lower(desired, &self.options, &self.world, !self.quiesced, program))
     }
 
     fn diff(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {

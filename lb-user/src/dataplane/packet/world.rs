@@ -101,14 +101,27 @@ impl World {
     /// # Errors
     /// When the kernel refuses or is silent.
     pub fn look(desired: &DesiredState) -> io::Result<Self> {
+        Self::look_towards(desired.services.iter().flat_map(members).map(|b| b.ip()).collect())
+    }
+
+    /// The same, for these backends.
+    ///
+    /// # Errors
+    /// As [`World::look`].
+    pub fn look_towards(backends: BTreeSet<IpAddr>) -> io::Result<Self> {
         let interfaces::Interfaces { found, left_out } = interfaces::list()?;
-        let backends: BTreeSet<_> = desired.services.iter().flat_map(members).map(|b| b.ip()).collect();
         let mut ways = BTreeMap::new();
         for backend in backends {
             ways.extend(routes::way(backend)?.map(|way| (backend, way)));
         }
         let (ports, ports_are_shared) = ports(&fs::read_to_string(CHOSEN).unwrap_or_default());
         Ok(Self { interfaces: found, left_out, ways, ports, ports_are_shared })
+    }
+
+    /// What people know an interface by.
+    pub fn name(&self, index: u32) -> String {
+        let found = self.interfaces.iter().find(|interface| interface.index == index);
+        found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
     }
 
     /// The way to a backend.

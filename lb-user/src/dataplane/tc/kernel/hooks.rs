@@ -79,6 +79,28 @@ impl Hooks {
         Self { links: Links(links.to_owned()), filters, mechanism }
     }
 
+    /// What runs, however it was attached, without changing anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses or is silent.
+    pub fn peek(links: &Path, made: &Path, owner: Owner) -> Result<BTreeMap<Place, Hung>, DataplaneError> {
+        let mut found = Self::new(links, made, owner, Mechanism::Clsact).observe()?;
+        found.extend(Self::new(links, made, owner, Mechanism::Tcx).observe()?);
+        Ok(found)
+    }
+
+    /// [`Hooks::foreign`], of ours without changing anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses or is silent.
+    pub fn peek_foreign(
+        links: &Path,
+        made: &Path,
+        interfaces: BTreeSet<u32>,
+    ) -> Result<Vec<Foreign>, DataplaneError> {
+        Self::new(links, made, Owner::Packet, Mechanism::Tcx).foreign(interfaces, &BTreeSet::new())
+    }
+
     /// How programs are attached.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
