@@ -272,7 +272,11 @@ impl Extension {
     fn skip(self, skb: Skb) -> Option<Self> {
         match self.next {
             HOP_BY_HOP | ROUTING | DESTINATION => {
-                let [next, length]: [u8; 2] = skb.load(self.offset)?;
+                let [next, length, _, segments_left]: [u8; 4] = skb.load(self.offset)?;
+                // The packet goes on to another address than the header's, which is what its checksum is about.
+                if self.next == ROUTING && segments_left != 0 {
+                    return None;
+                }
                 let offset = self.offset + (length as u32 + 1) * 8;
                 Some(Self { next: next as u32, offset, ..self })
             }
@@ -302,8 +306,9 @@ struct Layers {
 
 #[inline(always)]
 fn segment(skb: Skb, at: Layers, src: Address, dst: Address, is_fragment: bool) -> Option<Packet> {
-    let tcp: [u32; 4] = skb.load(at.l4)?;
-    let [ports, sequence, _, third] = tcp.map(u32::from_be);
+    // All of it, though the rest is not read: what has no room for its checksum is no segment.
+    let tcp: [u32; 5] = skb.load(at.l4)?;
+    let [ports, sequence, _, third, _] = tcp.map(u32::from_be);
     let flags = third >> 16 & 0x3f;
     let header = (third >> 28) * 4;
     let payload = at.end.wrapping_sub(at.l4).wrapping_sub(header);

@@ -1,0 +1,13 @@
+//! The packet dataplane's programs by BPF_PROG_TEST_RUN: a packet in, and every byte of what comes out compared with a packet
+//! that was made independently. Needs root. Nothing is attached to any interface, and no packet is sent.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod begun;
+mod conversation;
+mod errors;
+mod foreign;
+mod headers;
+mod kernel;
+mod packet;
+mod refused;
+mod setup;
