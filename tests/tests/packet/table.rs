@@ -1,6 +1,6 @@
 //! The table of connections, shown and full.
 
-use lb_tests::lab::{Agent, Launch, Master, Node, VIP};
+use lb_tests::lab::{Agent, Launch, Node, VIP};
 use lb_tests::process::Proc;
 use lb_tests::wait::eventually;
 use lb_tests::{Lab, binaries};
@@ -101,6 +101,7 @@ fn small() -> Option<(Lab, Agent)> {
     lab.masters().iter().for_each(|master| master.start_as(plain).unwrap());
     lab.agent_config(|config| {
         unhurried(config);
+        config["scope"] = "node".into();
         config["packet"]["connections"] = LEAST.into();
         config["services"][0]["health"]["type"] = "http".into();
         config["services"][0]["health"].as_mapping_mut().unwrap().remove("ca");
@@ -116,10 +117,10 @@ fn a_full_table_forgets_old_connections_and_takes_new_ones() {
     let Some((lab, mut agent)) = small() else { return };
     // More than the table takes, of two processes because of what one may have open.
     let held = [hold(lab.vm(), MANY), hold(lab.vm(), MANY)];
-    eventually(SOON, "the connections are asked for", || {
-        let asked = |master: &Master| master.stats().unwrap()["requests"]["/watch"].as_u64().unwrap_or(0);
-        let watches: u64 = lab.masters().iter().map(asked).sum();
-        if watches > u64::from(2 * MANY - LEAST / 4) { Ok(()) } else { Err(watches.to_string()) }
+    eventually(SOON, "every connection is begun", || {
+        let shown = view(&lab);
+        let begun = shown["counted"]["begun"].as_u64().unwrap();
+        if begun >= u64::from(2 * MANY) { Ok(()) } else { Err(format!("{begun}; {}", held[0].stderr())) }
     })
     .unwrap();
     for _ in 0..20 {
