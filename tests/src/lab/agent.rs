@@ -44,6 +44,22 @@ impl Lab {
         Ok(Agent { process, socket: self.admin_socket() })
     }
 
+    /// As [`Self::start_agent`], one that cannot enter other network namespaces: to it clients there are what virtual
+    /// machines and machines from elsewhere are in truth, out of its reach.
+    ///
+    /// # Errors
+    /// As [`Self::start_agent`].
+    pub fn start_confined_agent(&self) -> anyhow::Result<Agent> {
+        let mut words: Vec<OsString> = vec!["--bounding-set=-sys_admin,-sys_ptrace".into(), "--".into()];
+        words.push(binaries::lbctl()?.into());
+        words.extend(self.lbctl_words(&["run"])?);
+        // setpriv(1) becomes what it starts, so the pid stays.
+        let process = self.node().spawn(Path::new("setpriv"), &words)?;
+        let mut agent = Agent { process, socket: self.admin_socket() };
+        agent.await_answer()?;
+        Ok(agent)
+    }
+
     /// Runs an lbctl command in the node with the lab's configuration: `lab.lbctl(&["backends", "-o", "json"])`.
     ///
     /// # Errors
