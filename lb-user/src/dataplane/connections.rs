@@ -11,7 +11,7 @@ use lb_core::view::{
     connections::{Collector, Connection, ConnectionFilter, ConnectionTableView, Table},
 };
 
-use super::{DataplaneError, packet::PacketDataplane};
+use super::{DataplaneError, packet::PacketDataplane, socket::SocketDataplane};
 
 /// Counting a table again is put off for so many times what it took: a scrape every second of a table with a million entries
 /// is no work to speak of.
@@ -30,7 +30,16 @@ pub fn connections(
 
 /// Tells `each` every connection of the table, which may be long, one by one; `None`: there is no table.
 fn dump(bpffs: &Path, each: &mut dyn FnMut(Connection)) -> Result<Option<Table>, DataplaneError> {
-    PacketDataplane::peek_connections(bpffs, each)
+    let packet = PacketDataplane::peek_connections(bpffs, each)?;
+    let rescued = SocketDataplane::peek_rescued(bpffs, each)?;
+    Ok(match (packet, rescued) {
+        (Some(mut table), Some(of_sockets)) => {
+            table.counted.begun += of_sockets.counted.begun;
+            table.counted.rescued += of_sockets.counted.rescued;
+            Some(table)
+        }
+        (packet, rescued) => packet.or(rescued),
+    })
 }
 
 /// Answers who asks for connections again and again.

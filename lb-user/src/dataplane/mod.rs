@@ -83,6 +83,11 @@ pub trait Dataplane {
     /// How often the kernel is compared with what it should hold, though nothing is known to have changed.
     fn resync(&self) -> Duration;
 
+    /// Whether the last comparison left something for the next, which is due soon.
+    fn is_unfinished(&self) -> bool {
+        false
+    }
+
     /// From now on takes no new connections. Those that were made through it go on, are counted, and can be ended.
     fn quiesce(&mut self) -> Result<(), DataplaneError>;
 

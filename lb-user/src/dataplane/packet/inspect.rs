@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{PacketDataplane, kernel::pins};
 use crate::{
     dataplane::{
-        DataplaneError, Inspection,
+        DataplaneError, Inspection, socket,
         tc::{Direction, Foreign, Hung, Place, Title},
     },
     os::netlink::routes::LOOPBACK,
@@ -16,7 +16,8 @@ pub(super) fn inspect(plane: &PacketDataplane) -> Result<Inspection, DataplaneEr
     let running: BTreeSet<Place> =
         hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
     let interfaces: BTreeSet<u32> = running.iter().map(|place| place.interface).collect();
-    let foreign = plane.hooks.foreign(interfaces.iter().copied(), &BTreeSet::new())?;
+    let own = socket::rescue_programs(&plane.options.bpffs);
+    let foreign = plane.hooks.foreign(interfaces.iter().copied(), &own)?;
     Ok(Inspection {
         ineffective: ineffective(&running),
         warnings: warnings(plane, &foreign),

@@ -45,11 +45,16 @@ use super::{
     services::{Tables, remove_pins},
     tc::{self, Hooks, Owner, Place, ROUTES},
 };
-use crate::os::{bpffs, lock::AgentLock};
+use crate::os::{bpffs, lock::AgentLock, netlink::routes::LOOPBACK};
 
 /// The letter of its layouts' directories.
 const LAYOUT: char = 'p';
 
+/// Programs that are put on interfaces in one go: the kernel takes up to 17 ms for each (an RCU grace period), and an eviction
+/// must not wait for those of hundreds of interfaces.
+const HOOKS_AT_ONCE: usize = 16;
+/// From one go to the next.
+const UNFINISHED: Duration = Duration::from_millis(50);
 /// Interfaces, routes and addresses are followed; looking is for what was missed, and for what somebody takes away.
 const RESYNC: Duration = Duration::from_secs(5);
 
@@ -86,6 +91,9 @@ pub struct PacketDataplane {
     world: World,
     /// Interfaces on which a program could not be put, and why.
     refused: BTreeMap<Place, String>,
+    /// How many were put on interfaces since the last look, and whether there are more to come.
+    attached: usize,
+    unfinished: bool,
     swept: Instant,
     /// It takes no new connections any more.
     quiesced: bool,
@@ -114,6 +122,8 @@ impl PacketDataplane {
             evictor: Evictor::new(),
             world: World::default(),
             refused: BTreeMap::new(),
+            attached: 0,
+            unfinished: false,
             swept: Instant::now(),
             quiesced: false,
             lock: None,
@@ -153,11 +163,9 @@ impl PacketDataplane {
             ROUTES.remove(vip).map_err(DataplaneError::failed("remove the route of", vip.to_string()))?;
             removed.push(format!("the route of {vip}"));
         }
-        let pins = pins(bpffs);
-        if pins.base().exists() {
-            let places = Hooks::cleanup(&pins.links(), &made(bpffs), Owner::Packet)?;
-            removed.extend(places.iter().map(|place| format!("the program on {place}")));
-        }
+        // Filters outlive what is pinned, which may have been lost.
+        let places = Hooks::cleanup(&pins(bpffs).links(), &made(bpffs), Owner::Packet)?;
+        removed.extend(places.iter().map(|place| format!("the program on {place}")));
         removed.extend(remove_pins(bpffs, LAYOUT, |_| true)?);
         bpffs::release(bpffs)?;
         Ok(removed)
@@ -183,6 +191,13 @@ impl PacketDataplane {
     /// An interface that does not take a program keeps none of the others back; the loopback interface does.
     fn hook(&mut self, change: tc::Change) -> Result<(), DataplaneError> {
         let (tc::Change::Attach(place) | tc::Change::Update(place) | tc::Change::Detach(place)) = change;
+        if matches!(change, tc::Change::Attach(_)) && place.interface != LOOPBACK {
+            self.attached += 1;
+            if self.attached > HOOKS_AT_ONCE {
+                self.unfinished = true;
+                return Ok(());
+            }
+        }
         let places = self.world.places(|name| self.options.interfaces.has(name));
         let framing = places.iter().find(|(known, _)| *known == place).map(|(_, framing)| *framing);
         let program = framing.map(|framing| self.programs.of(place.direction, framing));
@@ -191,7 +206,7 @@ impl PacketDataplane {
                 self.refused.remove(&place);
                 Ok(())
             }
-            Err(error) if place.interface == crate::os::netlink::routes::LOOPBACK => Err(error),
+            Err(error) if place.interface == LOOPBACK => Err(error),
             Err(error) => {
                 let error = crate::agent::chain(&error);
                 tracing::debug!(%place, error, "an interface takes no program");
@@ -227,6 +242,7 @@ impl Dataplane for PacketDataplane {
     fn observe(&mut self, desired: &DesiredState) -> Result<PacketState, DataplaneError> {
         self.world =
             World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
+        (self.attached, self.unfinished) = (0, false);
         let ways = self.world.ways();
         self.tables.maps().know(ways);
         Ok(PacketState {
@@ -291,7 +307,11 @@ impl Dataplane for PacketDataplane {
     }
 
     fn resync(&self) -> Duration {
-        RESYNC
+        if self.unfinished { UNFINISHED } else { RESYNC }
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     fn quiesce(&mut self) -> Result<(), DataplaneError> {

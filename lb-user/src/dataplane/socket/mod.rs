@@ -10,7 +10,7 @@ mod native;
 mod rescue;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,6 +22,7 @@ use lb_core::{
     control::{Eviction, Pair},
     desired::DesiredState,
     model::{DataplaneKind, Scope},
+    view::connections::{Connection, Table},
 };
 
 pub use hook::Hook;
@@ -41,6 +42,7 @@ use super::{
     elders::Elders,
     packet::made,
     services::{Pins, Tables, kernel::ServiceMaps, remove_pins},
+    tc::Program,
 };
 use crate::os::{bpffs, capability, lock::AgentLock, sockdiag::SockDiag};
 
@@ -56,6 +58,14 @@ const LAYOUT: char = 'v';
 /// The pins of this layout version below `bpffs:` of the config.
 pub(crate) fn pins(bpffs: &Path) -> Pins {
     Pins::new(bpffs, &format!("{LAYOUT}{LAYOUT_VERSION}"))
+}
+
+/// The programs that follow rescued connections, as the kernel knows them; those that are not pinned are left out.
+pub(super) fn rescue_programs(bpffs: &Path) -> BTreeSet<u32> {
+    let pins = pins(bpffs);
+    let programs =
+        kernel::RESCUE_PROGRAMS.iter().filter_map(|(_, pin)| Program::pinned(&pins.program(pin)).ok());
+    programs.map(|program| program.id()).collect()
 }
 
 /// What the dataplane is told once.
@@ -168,6 +178,17 @@ impl SocketDataplane {
     /// The services that the kernel holds.
     pub fn services(&self) -> Result<BTreeMap<SocketAddr, HeldService>, DataplaneError> {
         Ok(self.tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect())
+    }
+
+    /// Tells every connection that was sent to another backend; `None`: none ever was. Loads nothing and changes nothing.
+    ///
+    /// # Errors
+    /// When what is pinned cannot be read.
+    pub fn peek_rescued(
+        bpffs: &Path,
+        each: &mut dyn FnMut(Connection),
+    ) -> Result<Option<Table>, DataplaneError> {
+        rescue::peek(&pins(bpffs), each)
     }
 
     /// What the kernel counted, without an agent.

@@ -7,15 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_common::packet::{FLOW_RESET, TALLY_ENDED, TALLY_RESCUED};
-use lb_core::{control::Pair, desired::DesiredState};
+use lb_common::packet::{FLOW_ANSWERED, FLOW_RESET, MAX_RESCUED, TALLY_ENDED, TALLY_RESCUED};
+use lb_core::{
+    control::Pair,
+    desired::DesiredState,
+    model::ConnectionState,
+    view::connections::{CapacityView, Connection, CountedView, DroppedView, Table},
+};
 
-use super::kernel::{RESCUE_PROGRAMS, RESCUE_SHAPES, RescuedMaps};
+use super::kernel::{RESCUE_PROGRAMS, RESCUE_SHAPES, Rescued, RescuedMaps};
 use crate::{
     dataplane::{
         DataplaneError,
         packet::{
             kernel::ToldMaps,
+            since_boot,
             world::{Rules, Way, World},
         },
         services::{Pins, Services, Tables, kernel::ServiceMaps},
@@ -83,6 +89,48 @@ pub fn diff(observed: &RescueState, wanted: &RescueState, services: &Services) -
         changes.push(RescueChange::SetRules(wanted.rules));
     }
     changes
+}
+
+/// Tells every connection that was sent to another backend; `None`: none ever was. Loads nothing and changes nothing.
+pub fn peek(pins: &Pins, each: &mut dyn FnMut(Connection)) -> Result<Option<Table>, DataplaneError> {
+    if !RescuedMaps::are_pinned(pins) {
+        return Ok(None);
+    }
+    let [ways, rules, tally, ..] = &RESCUE_SHAPES;
+    let told = ToldMaps::open(pins, [ways, rules, tally])?;
+    let count = told.tally(TALLY_RESCUED);
+    if count == 0 {
+        return Ok(None);
+    }
+    let now = since_boot();
+    for rescued in RescuedMaps::open(pins)?.read()? {
+        each(connection(&rescued, now));
+    }
+    Ok(Some(Table {
+        dropped: DroppedView::default(),
+        counted: CountedView { begun: count, opened: 0, rescued: count },
+        capacity: CapacityView { open: MAX_RESCUED.into(), opening: 0 },
+    }))
+}
+
+fn connection(rescued: &Rescued, now: Duration) -> Connection {
+    let flow = &rescued.flow;
+    let state = match flow.state {
+        state if state & FLOW_RESET != 0 => ConnectionState::Reset,
+        state if state & FLOW_ANSWERED != 0 => ConnectionState::Open,
+        _ => ConnectionState::Opening,
+    };
+    Connection {
+        client: rescued.client,
+        vip: rescued.meant,
+        backend: rescued.backend,
+        port: rescued.port,
+        state,
+        host: true,
+        rescued: true,
+        age: now.saturating_sub(Duration::from_nanos(flow.begun)),
+        idle: now.saturating_sub(Duration::from_nanos(flow.seen)),
+    }
 }
 
 /// The programs on TC, and what they are told.
@@ -214,7 +262,7 @@ impl Rescue {
             .and_then(|diag| diag.connected(|socket| meant.contains(&socket.peer)))
             .map_err(DataplaneError::failed("list", "sockets"))?;
         let alive: BTreeSet<_> = sockets.iter().map(|socket| (socket.own, socket.peer)).collect();
-        let now = crate::dataplane::packet::since_boot();
+        let now = since_boot();
         for rescued in &entries {
             let idle = now.saturating_sub(Duration::from_nanos(rescued.flow.seen));
             let is_reset = rescued.flow.state & FLOW_RESET != 0;

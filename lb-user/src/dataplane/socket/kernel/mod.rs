@@ -14,5 +14,5 @@ pub(super) use load::{RESCUE_PROGRAMS, RESCUE_SHAPES};
 pub use maps::SocketMaps;
 pub use proof::{Proof, answer_proof, prove, prove_again};
 pub use query::attached;
-pub use rescued::RescuedMaps;
+pub use rescued::{Rescued, RescuedMaps};
 pub use signals::Signals;
