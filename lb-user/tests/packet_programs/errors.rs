@@ -4,9 +4,10 @@ use lb_common::packet::{DROP_GIVEN_UP, TALLY_BEGUN};
 
 use super::{
     conversation::{Conversation, Step},
+    family::Family,
     kernel::{Interface, Outcome, Verdict},
     packet::{ACK, Body, HOP_BY_HOP, Packet, SYN},
-    setup::{Family, Setup, each, each_kind, same},
+    setup::{Setup, each, each_kind, same},
 };
 
 /// Errors about a segment: type and code of unreachable, too big, time exceeded, parameter problem.

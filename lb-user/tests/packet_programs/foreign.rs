@@ -37,7 +37,7 @@ fn neighbours(of: SocketAddr, foreign: std::net::IpAddr) -> [SocketAddr; 3] {
     [
         SocketAddr::new(foreign, of.port()),
         SocketAddr::new(of.ip(), of.port() ^ 1),
-        SocketAddr::new(of.ip(), of.port().swap_bytes()),
+        SocketAddr::new(of.ip(), of.port() ^ 0x100),
     ]
 }
 

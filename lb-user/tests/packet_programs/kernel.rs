@@ -4,7 +4,7 @@
 //! header in front, which says the protocol and, by its address, whether the frame is for this machine. Of a packet without a
 //! link header it takes the same bytes: where the protocol is, IPv4 has the first half of the source address, and IPv6 the
 //! third group of it; and an odd first byte (IPv4's header of 20 or 28 bytes, IPv6's traffic class) is a multicast frame, which
-//! is for everybody. Hence the addresses in [`super::setup`].
+//! is for everybody. Hence the addresses in [`super::family`].
 #![expect(unsafe_code, reason = "a system call, a namespace, and plain data in maps")]
 
 use std::{

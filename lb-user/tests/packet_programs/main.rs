@@ -4,10 +4,15 @@
 
 mod begun;
 mod conversation;
+mod cost;
 mod errors;
+mod family;
 mod foreign;
+mod fuzz;
 mod headers;
 mod kernel;
 mod packet;
 mod refused;
 mod setup;
+mod short;
+mod wire;

@@ -43,6 +43,7 @@ const LEAST_PRIVILEGE: Program = Program {
 };
 /// Last in its machine, whose cgroups a systemd has then had.
 const UNIT: Program = Program { package: "lb-tests", target: "unit", only: None };
+const PACKET_PROGRAMS: Program = Program { package: "lb-user", target: "packet_programs", only: None };
 const IPVS_NETWORK: Program = Program { package: "lb-user", target: "ipvs_network_in_vm", only: None };
 const IPVS_DATAPLANE: Program = Program { package: "lb-user", target: "ipvs_dataplane", only: None };
 
@@ -51,9 +52,22 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         stage: "vm 6.1",
         kernel: "6.1",
-        programs: &[PARITY, PACKET, RESCUE, LEAST_PRIVILEGE, IPVS_NETWORK, IPVS_DATAPLANE, UNIT],
+        programs: &[
+            PARITY,
+            PACKET,
+            PACKET_PROGRAMS,
+            RESCUE,
+            LEAST_PRIVILEGE,
+            IPVS_NETWORK,
+            IPVS_DATAPLANE,
+            UNIT,
+        ],
     },
-    Suite { stage: "vm 6.12", kernel: "6.12", programs: &[PARITY, PACKET, RESCUE, LEAST_PRIVILEGE] },
+    Suite {
+        stage: "vm 6.12",
+        kernel: "6.12",
+        programs: &[PARITY, PACKET, PACKET_PROGRAMS, RESCUE, LEAST_PRIVILEGE],
+    },
 ];
 
 /// The tests for which the host's kernel may lack something, as arguments for libtest that leave them out there.

@@ -1,0 +1,182 @@
+//! What must hold whatever comes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::packet::{FLOW_HOST, TALLY_BEGUN};
+
+use super::{
+    case::{Case, Shot},
+    view::{View, view},
+};
+use crate::{
+    conversation::{Conversation, Kind},
+    family::Family,
+    kernel::{Extra, Hook, Interface, Outcome, Verdict},
+    packet::{ACK, SYN},
+    setup::{Setup, hex},
+};
+
+/// How often things came about.
+#[derive(Debug, Default)]
+pub struct Seen {
+    shots: u64,
+    untouched: u64,
+    foreign: u64,
+    dropped: u64,
+    sent_on: u64,
+    redirected: u64,
+    errors: u64,
+    right_sums: u64,
+    there_and_back: u64,
+    refused_by_kernel: u64,
+}
+
+impl Seen {
+    pub fn assert_nothing_is_missing(&self) {
+        let Self {
+            untouched, foreign, dropped, sent_on, redirected, errors, right_sums, there_and_back, ..
+        } = self;
+        for count in [untouched, foreign, dropped, sent_on, redirected, errors, right_sums, there_and_back] {
+            assert!(*count > 0);
+        }
+    }
+}
+
+pub fn check(setup: &mut Setup, case: &Case, seen: &mut Seen) -> Result<(), String> {
+    case.prepare(setup);
+    for shot in &case.shots {
+        let hook = shot.hook(setup);
+        let given = shot.bytes(setup, hook);
+        let told = |what: String| format!("{what}\nat {hook:?}\ngiven {}", hex(&given));
+        fire(setup, shot, hook, &given, seen).map_err(told)?;
+        if let Some(view) = view(&given, hook.bare) {
+            there_and_back(setup, case, hook, &view, seen).map_err(told)?;
+        }
+    }
+    Ok(())
+}
+
+fn fire(setup: &mut Setup, shot: &Shot, hook: Hook, given: &[u8], seen: &mut Seen) -> Result<(), String> {
+    let before = setup.tally();
+    let extra = Extra { segments: if shot.segments { 3 } else { 0 }, ..Extra::default() };
+    let outcome = match setup.kernel.run_as(hook, given, extra) {
+        Ok((outcome, _)) => outcome,
+        // Too short or too long for it.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            seen.refused_by_kernel += 1;
+            return Ok(());
+        }
+        Err(error) => return Err(format!("the kernel says {error}")),
+    };
+    seen.shots += 1;
+    verdict_and_length(&outcome, hook, given, seen)?;
+    let is_same = outcome.verdict == Verdict::Next && outcome.bytes == given;
+    if !concerns(setup.form.family, given) {
+        seen.foreign += 1;
+        if !is_same || setup.tally() != before {
+            return Err(format!("foreign, and became {:?} {}", outcome.verdict, hex(&outcome.bytes)));
+        }
+    }
+    if outcome.verdict == Verdict::Drop {
+        return Ok(());
+    }
+    if is_same {
+        seen.untouched += 1;
+        return Ok(());
+    }
+    changed(hook, given, &outcome, seen)
+}
+
+fn verdict_and_length(outcome: &Outcome, hook: Hook, given: &[u8], seen: &mut Seen) -> Result<(), String> {
+    match outcome.verdict {
+        Verdict::Next => seen.sent_on += u64::from(outcome.bytes != given),
+        Verdict::Drop => seen.dropped += 1,
+        Verdict::Redirect => seen.redirected += 1,
+        Verdict::Other(other) => return Err(format!("verdict {other}")),
+    }
+    let may_grow = hook.bare && !hook.outwards && outcome.verdict == Verdict::Redirect;
+    match outcome.bytes.len() - given.len() {
+        0 => Ok(()),
+        14 if may_grow => Ok(()),
+        more => Err(format!("{more} bytes more")),
+    }
+}
+
+/// Whether the address of the VIP or of a backend is anywhere in it: without, it cannot be the programs' business.
+fn concerns(family: Family, bytes: &[u8]) -> bool {
+    let ips = [family.vip().ip(), family.backend(1).ip(), family.backend(2).ip(), family.backend(3).ip()];
+    ips.into_iter().any(|ip| match ip {
+        IpAddr::V4(ip) => bytes.windows(4).any(|window| window == ip.octets()),
+        IpAddr::V6(ip) => bytes.windows(16).any(|window| window == ip.octets()),
+    })
+}
+
+/// Only addresses, ports and checksums, or what makes a RST of it; and every checksum that was right is right.
+fn changed(hook: Hook, given: &[u8], outcome: &Outcome, seen: &mut Seen) -> Result<(), String> {
+    let told = |what: &str| format!("{what}: became {:?} {}", outcome.verdict, hex(&outcome.bytes));
+    let before = view(given, hook.bare).ok_or_else(|| told("changed, and not to be read"))?;
+    seen.errors += u64::from(before.is_error);
+    let added = outcome.bytes.len() - given.len();
+    let mut allowed = before.fields.clone();
+    if outcome.verdict == Verdict::Redirect {
+        allowed.push(before.control.clone());
+        // The addresses of the frame.
+        if !hook.bare {
+            allowed.push(0..12);
+        }
+    }
+    let differs = |at: &usize| given[*at] != outcome.bytes[*at + added];
+    let at = (0..given.len()).filter(differs).find(|at| !allowed.iter().any(|range| range.contains(at)));
+    if let Some(at) = at {
+        return Err(told(&format!("byte {at} changed")));
+    }
+    let after = view(&outcome.bytes[added..], hook.bare).ok_or_else(|| told("not to be read any more"))?;
+    for ((what, was), (_, is)) in before.sums.iter().zip(&after.sums) {
+        if *was && !is {
+            return Err(told(&format!("checksum of {what}")));
+        }
+        seen.right_sums += u64::from(*was);
+    }
+    Ok(())
+}
+
+/// A connection that the packet may have begun brings answers back to the client, as from the VIP, and takes its packets to
+/// the same backend.
+fn there_and_back(
+    setup: &mut Setup,
+    case: &Case,
+    hook: Hook,
+    packet: &View,
+    seen: &mut Seen,
+) -> Result<(), String> {
+    let family = setup.form.family;
+    let Some((from, to)) = packet.ports else { return Ok(()) };
+    let client = SocketAddr::new(packet.src, from);
+    let is_simple = client.ip() == family.client().ip() || client.ip() == family.node();
+    if packet.is_error || SocketAddr::new(packet.dst, to) != family.vip() || !is_simple || !case.has_way() {
+        return Ok(());
+    }
+    let Some((_, _, flow)) = setup.known(client) else { return Ok(()) };
+    let kind = match (flow.state & FLOW_HOST != 0, case.is_local()) {
+        (true, true) => Kind::HostLocal,
+        (true, false) => Kind::Host,
+        (false, _) => Kind::Forwarded,
+    };
+    // A client of the node's address that the node forwards for is nobody.
+    if (kind == Kind::Forwarded) == (client.ip() == family.node()) || hook.interface == Interface::Uplink {
+        return Ok(());
+    }
+    let talk = Conversation::known(setup, kind, client);
+    let (mut toward, mut back) = (talk.toward(setup), talk.back(setup));
+    if kind == Kind::Forwarded && case.is_local() {
+        toward.truncate(1);
+        back.remove(0);
+    }
+    talk.goes(setup, &back, |setup, step| setup.tcp(step.hook, step.before.0, step.before.1, SYN | ACK));
+    talk.goes(setup, &toward, |setup, step| setup.tcp(step.hook, step.before.0, step.before.1, ACK));
+    if !setup.tally().contains_key(&TALLY_BEGUN) {
+        return Err("a connection that was never begun".to_owned());
+    }
+    seen.there_and_back += 1;
+    Ok(())
+}
