@@ -227,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_told_before_an_answer_is_missed_and_after_it_came() {
         let (_listener, address) = server().await;
-        let mut vigil = Vigil::new(address);
+        let mut vigil = Vigil::new(address, Mistaken::default());
         let quiet = Duration::from_millis(200);
         assert!(time::timeout(quiet, vigil.next()).await.is_err());
         vigil.begin(Instant::now(), None);
@@ -239,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_that_answers_a_knock_is_there() {
         let (listener, address) = server().await;
-        let mut vigil = Vigil::new(address);
+        let mut vigil = Vigil::new(address, Mistaken::default());
         vigil.begin(Instant::now(), None);
         assert_eq!(nth(&mut vigil, 1).await, HostSign::Nothing { packets: 1 });
         assert_eq!(nth(&mut vigil, 2).await, HostSign::Acknowledged);
@@ -254,7 +254,7 @@ mod tests {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.writable().await.unwrap();
         stream.try_write(b"a question").unwrap();
-        let mut vigil = Vigil::new(address);
+        let mut vigil = Vigil::new(address, Mistaken::default());
         vigil.begin(Instant::now(), Some(stream.local_addr().unwrap()));
         time::sleep(Duration::from_millis(20)).await;
         assert_eq!(nth(&mut vigil, 1).await, HostSign::Acknowledged);
