@@ -10,7 +10,7 @@ use lb_core::{config::Interfaces, doctor::PacketFacts};
 use super::{Options, PacketDataplane, inspect::whose, kernel::pins, made, world::World};
 use crate::{
     dataplane::{
-        DataplaneError,
+        DataplaneError, socket,
         tc::{Hooks, Hung, Owner, Place},
     },
     os::netlink::routes::LOOPBACK,
@@ -65,7 +65,9 @@ fn before(options: &Options, world: &World) -> Result<Vec<String>, DataplaneErro
     let hung = Hooks::peek(&links, &made, Owner::Packet)?;
     let running: BTreeSet<Place> =
         hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
-    let foreign = Hooks::peek_foreign(&links, &made, running.iter().map(|place| place.interface).collect())?;
+    let own = socket::rescue_programs(&options.bpffs);
+    let interfaces = running.iter().map(|place| place.interface).collect();
+    let foreign = Hooks::peek_foreign(&links, &made, interfaces, &own)?;
     let lines =
         foreign.iter().filter(|foreign| foreign.before && running.contains(&foreign.place)).map(|foreign| {
             format!(
