@@ -31,10 +31,7 @@ impl PacketDataplane {
             unmatched: unmatched(&options.interfaces, &world),
             left_out: world.left_out,
             unreachable: addresses.into_iter().filter(|address| !ways.contains_key(address)).collect(),
-            ports: {
-                let (first, ports) = world.ports();
-                (first, (first + ports).saturating_sub(1))
-            },
+            ports: world.port_range(),
             ports_are_shared: world.ports_are_shared,
             foreign_before: before(options, &world)?,
             ..PacketFacts::default()
