@@ -1,11 +1,12 @@
-//! `lbctl connections` and what else is told of packets: with the agent, without it, in metrics, in plans.
+//! `lbctl connections` and what else is told of packets: with the agent, without it, in metrics, in plans; and what it takes
+//! to translate them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
-use lb_tests::Lab;
 use lb_tests::lab::{Agent, Dataplane, VIP};
 use lb_tests::wait::eventually;
+use lb_tests::{Lab, binaries};
 use serde_json::Value;
 
 use crate::common::SOON;
@@ -143,4 +144,19 @@ fn a_plan_says_what_would_be_done_and_does_nothing() {
         let finding = of(code).unwrap_or_else(|| unreachable!("{code} in {found}"));
         assert_eq!(finding["severity"], "ok", "{finding}");
     }
+}
+
+/// What `lbctl manifest` grants.
+#[test]
+fn four_capabilities_are_enough_to_translate_packets() {
+    let _turn = alone();
+    let builder = Lab::builder().dataplane(Dataplane::Packet).vm().masters(1);
+    let Some(lab) = builder.build_or_skip().unwrap() else { return };
+    let config = lab.agent_config(fast).unwrap();
+    let least = ["setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon,+net_raw", "--inh-caps=-all", "--"];
+    let lbctl = binaries::lbctl().unwrap();
+    let once = [lbctl.to_str().unwrap(), "--config", config.to_str().unwrap(), "run", "--once"];
+    let done = lab.node().run(&[&least[..], &once].concat()).unwrap();
+    assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(!done.stderr.contains("CAP_"), "{}", done.stderr);
 }

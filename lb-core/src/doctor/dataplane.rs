@@ -104,6 +104,12 @@ fn automatic(usable: &Each) -> Finding {
                 return Finding::ok(Code::Dataplane, message);
             }
             Usable::No(lack) => lacks.push((*kind, lack)),
+            Usable::Unknown if *kind == DataplaneKind::Ipvs && matches!(usable.packet, Usable::Yes(_)) => {
+                return Finding::ok(
+                    Code::Dataplane,
+                    "auto takes ipvs if its modules are there, which cannot be seen from here, else packet",
+                );
+            }
             Usable::Unknown => return undecided(),
         }
     }

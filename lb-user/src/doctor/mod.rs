@@ -74,10 +74,10 @@ pub fn gather(options: Options, mut progress: impl FnMut(&'static str)) -> Facts
         }
         Err(error) => gap(&mut facts, Code::Backend, "start the tokio runtime", error),
     }
-    progress("looking at what packets meet");
-    packet::look(&host, &mut facts);
     progress("connecting to the virtual addresses");
     effect::look(&places, &mut facts);
+    progress("looking at what packets meet");
+    packet::look(&host, &mut facts);
     facts
 }
 

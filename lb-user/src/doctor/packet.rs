@@ -17,7 +17,7 @@ const REMEDY: &str =
 /// By family: IPv4, IPv6.
 const FORWARDING: [&str; 2] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
 
-/// After the agent was asked what it uses.
+/// After the agent and the kernel were asked what is in use.
 pub(super) fn look(host: &Host, facts: &mut Facts) {
     facts.missing_for_packets = capability::missing_for_packets();
     let is_used = uses_packets(facts);

@@ -76,6 +76,14 @@ fn auto_takes_what_can_be_used_and_fails_where_nothing_can() {
             (|f| f.programs = Some(Err(lack())), Good, "auto takes ipvs: socket cannot be used"),
             (|f| f.cgroup = Some(Err(lack())), Good, "auto takes ipvs"),
             (only_packet, Good, "auto takes packet: socket and ipvs cannot be used"),
+            (
+                |f| {
+                    f.programs = Some(Err(lack()));
+                    f.modules.clear();
+                },
+                Good,
+                "auto takes ipvs if its modules are there",
+            ),
             (none, Fail, "none can be used: socket: Linux 6.1.0-18-amd64: it is missing; ipvs: "),
             (undecided, Warn, "unknown"),
         ],

@@ -58,8 +58,25 @@ fn capabilities_that_only_packets_need() {
                     on_packet(f);
                     f.missing_for_packets = vec!["CAP_PERFMON"];
                 },
+                Good,
+                "may do",
+            ),
+            (
+                |f| {
+                    on_packet(f);
+                    f.missing_for_packets = vec!["CAP_PERFMON"];
+                    f.packet_programs = None;
+                },
                 Warn,
                 "lacks CAP_PERFMON",
+            ),
+            (
+                |f| {
+                    on_packet(f);
+                    f.missing_for_packets = vec!["CAP_NET_RAW"];
+                },
+                Warn,
+                "lacks CAP_NET_RAW",
             ),
         ],
     );

@@ -47,7 +47,8 @@ fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
     }
     if plane.world.ports_are_shared {
         let what = "net.ipv4.ip_local_port_range leaves no ports for connections on their way";
-        warnings.push(format!("{what}; leave out 15360-29999 in net.ipv4.ip_local_reserved_ports"));
+        let (first, last) = plane.world.port_range();
+        warnings.push(format!("{what}; leave out {first}-{last} in net.ipv4.ip_local_reserved_ports"));
     }
     if plane.room != plane.options.connections {
         let what = format!("the table of connections keeps its size of {}", plane.room);

@@ -10,7 +10,7 @@ use lb_core::{config::Interfaces, doctor::PacketFacts};
 use super::{Options, PacketDataplane, inspect::whose, kernel::pins, made, world::World};
 use crate::{
     dataplane::{
-        DataplaneError,
+        DataplaneError, socket,
         tc::{Hooks, Hung, Owner, Place},
     },
     os::netlink::routes::LOOPBACK,
@@ -31,10 +31,7 @@ impl PacketDataplane {
             unmatched: unmatched(&options.interfaces, &world),
             left_out: world.left_out,
             unreachable: addresses.into_iter().filter(|address| !ways.contains_key(address)).collect(),
-            ports: {
-                let (first, ports) = world.ports();
-                (first, (first + ports).saturating_sub(1))
-            },
+            ports: world.port_range(),
             ports_are_shared: world.ports_are_shared,
             foreign_before: before(options, &world)?,
             ..PacketFacts::default()
@@ -65,7 +62,9 @@ fn before(options: &Options, world: &World) -> Result<Vec<String>, DataplaneErro
     let hung = Hooks::peek(&links, &made, Owner::Packet)?;
     let running: BTreeSet<Place> =
         hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
-    let foreign = Hooks::peek_foreign(&links, &made, running.iter().map(|place| place.interface).collect())?;
+    let own = socket::rescue_programs(&options.bpffs);
+    let interfaces = running.iter().map(|place| place.interface).collect();
+    let foreign = Hooks::peek_foreign(&links, &made, interfaces, &own)?;
     let lines =
         foreign.iter().filter(|foreign| foreign.before && running.contains(&foreign.place)).map(|foreign| {
             format!(

@@ -94,6 +94,8 @@ const RESCUE_SHARE: u32 = 4;
 /// Fewer would be used up by a node that has many connections.
 const FEWEST_PORTS: u32 = 4096;
 const CHOSEN: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// What it leaves out all the same: `8080,15360-29999`.
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 impl World {
     /// Looks at the node.
@@ -114,7 +116,9 @@ impl World {
         for backend in backends {
             ways.extend(routes::way(backend)?.map(|way| (backend, way)));
         }
-        let (ports, ports_are_shared) = ports(&fs::read_to_string(CHOSEN).unwrap_or_default());
+        let setting = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let (ports, are_chosen) = ports(&setting(CHOSEN));
+        let ports_are_shared = are_chosen && !are_reserved(&ports, &setting(RESERVED));
         Ok(Self { interfaces: found, left_out, ways, ports, ports_are_shared })
     }
 
@@ -133,6 +137,11 @@ impl World {
     /// The ways to all backends.
     pub fn ways(&self) -> BTreeMap<IpAddr, Way> {
         self.ways.keys().filter_map(|backend| Some((*backend, self.way(*backend)?))).collect()
+    }
+
+    /// The first and the last of the ports that connections get on their way, rescued ones among them.
+    pub fn port_range(&self) -> (u32, u32) {
+        (self.ports.start, self.ports.end.saturating_sub(1))
     }
 
     /// The first of the ports of the packet dataplane, and how many it has.
@@ -221,6 +230,17 @@ fn ports(chosen: &str) -> (Range<u32>, bool) {
     if room(&low) { (low, false) } else { (PORTS, true) }
 }
 
+/// Whether all of these ports lie in one part of the setting; the kernel joins parts that touch.
+fn are_reserved(ports: &Range<u32>, reserved: &str) -> bool {
+    reserved.trim().split(',').any(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.parse::<u32>(), last.parse::<u32>()) {
+            (Ok(first), Ok(last)) => first <= ports.start && ports.end <= last + 1,
+            _ => false,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +256,20 @@ mod tests {
             ("", (15_360..30_000, false)),
         ] {
             assert_eq!(ports(chosen), expected, "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn ports_that_are_reserved_are_nobody_elses() {
+        for (reserved, expected) in [
+            ("15360-29999\n", true),
+            ("80,1024-30000", true),
+            ("15361-29999", false),
+            ("15360-29998", false),
+            ("15360", false),
+            ("\n", false),
+        ] {
+            assert_eq!(are_reserved(&PORTS, reserved), expected, "{reserved:?}");
         }
     }
 }

@@ -97,8 +97,9 @@ impl Hooks {
         links: &Path,
         made: &Path,
         interfaces: BTreeSet<u32>,
+        own: &BTreeSet<u32>,
     ) -> Result<Vec<Foreign>, DataplaneError> {
-        Self::new(links, made, Owner::Packet, Mechanism::Tcx).foreign(interfaces, &BTreeSet::new())
+        Self::new(links, made, Owner::Packet, Mechanism::Tcx).foreign(interfaces, own)
     }
 
     /// How programs are attached.
