@@ -105,7 +105,7 @@ fn desired(serving: &[u8]) -> Arc<DesiredState> {
         policy: lb_core::model::Policy::Random,
         members: serving.iter().map(|b| b.address).collect(),
         serving,
-        reserve: std::collections::BTreeSet::new(),
+        reserve: BTreeSet::new(),
         severed: Default::default(),
     };
     Arc::new(DesiredState { services: vec![service] })

@@ -123,7 +123,8 @@ impl Network {
     }
 
     fn fields(&self, l3: usize) -> Vec<Range<usize>> {
-        if self.src.is_ipv4() { vec![l3 + 10..l3 + 20] } else { vec![l3 + 8..l3 + 40] }
+        let range = if self.src.is_ipv4() { l3 + 10..l3 + 20 } else { l3 + 8..l3 + 40 };
+        std::iter::once(range).collect()
     }
 
     fn sums(&self, bytes: &[u8], l3: usize) -> Vec<(&'static str, bool)> {
