@@ -94,7 +94,7 @@ fn options(bpffs: &Bpffs) -> Options {
         cgroup: CGROUP.clone(),
         scope: Scope::Host,
         node: "node".to_owned(),
-        rescue: false,
+        rescue: true,
         log: BpfLog::Off,
     }
 }

@@ -30,9 +30,14 @@ fn capabilities(config: &Config) -> Vec<Capability> {
     // `auto` takes `socket` wherever it can.
     let mut needed =
         if config.names(DataplaneKind::Ipvs) { vec!["NET_ADMIN"] } else { vec!["BPF", "NET_ADMIN"] };
+    let rescues = config.rescue && may_use_cgroup(config);
+    if rescues || config.names(DataplaneKind::Packet) {
+        // Before Linux 6.16 the verifier follows programs on interfaces to their end only with it.
+        needed.push("PERFMON");
+    }
     if config.names(DataplaneKind::Packet) {
-        // For the verifier to follow its programs, and to send a RST in a VIP's name.
-        needed.extend(["PERFMON", "NET_RAW"]);
+        // To send a RST in a VIP's name.
+        needed.push("NET_RAW");
     }
     if config.scope == Scope::Node {
         // To enter pods' network namespaces, setns(2), where connections to a dead backend are ended.

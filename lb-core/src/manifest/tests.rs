@@ -38,10 +38,11 @@ fn on_node(pod: &Value, inside: &str) -> Option<String> {
 #[test]
 fn a_pod_has_the_capabilities_of_its_dataplane_and_no_more() {
     for (more, wanted) in [
-        ("", &["BPF", "NET_ADMIN"][..]),
-        ("dataplane: socket", &["BPF", "NET_ADMIN"]),
+        ("", &["BPF", "NET_ADMIN", "PERFMON"][..]),
+        ("dataplane: socket", &["BPF", "NET_ADMIN", "PERFMON"]),
+        ("dataplane: socket\nrescue: off", &["BPF", "NET_ADMIN"]),
         ("dataplane: ipvs", &["NET_ADMIN"]),
-        ("dataplane: socket\nscope: node", &["BPF", "NET_ADMIN", "SYS_ADMIN"]),
+        ("dataplane: socket\nscope: node", &["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN"]),
         ("dataplane: packet", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW"]),
         ("dataplane: [socket, packet]", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW"]),
         ("dataplane: packet\nscope: node", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW", "SYS_ADMIN"]),
@@ -244,7 +245,9 @@ fn a_unit_quotes_what_systemd_would_read_otherwise() {
 #[test]
 fn a_unit_starts_before_the_kubelet_and_waits_until_the_node_is_programmed() {
     let text = systemd(&config(""), &from_file(), "/usr/local/bin/lbctl".as_ref());
-    for line in ["Before=kubelet.service", "Type=notify", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN"] {
+    for line in
+        ["Before=kubelet.service", "Type=notify", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON"]
+    {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
 }
@@ -253,7 +256,10 @@ fn a_unit_starts_before_the_kubelet_and_waits_until_the_node_is_programmed() {
 fn a_unit_may_look_into_every_process_where_it_serves_pods() {
     for (more, wanted) in [
         ("dataplane: ipvs", "CapabilityBoundingSet=CAP_NET_ADMIN"),
-        ("scope: node", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE"),
+        (
+            "scope: node",
+            "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_PTRACE",
+        ),
         ("dataplane: packet", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_NET_RAW"),
     ] {
         let text = systemd(&config(more), &from_file(), "/usr/local/bin/lbctl".as_ref());

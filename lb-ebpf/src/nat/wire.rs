@@ -81,6 +81,14 @@ impl Skb {
         unsafe { (*self.0).pkt_type == OTHERHOST }
     }
 
+    /// Whether it belongs to a VLAN, by a tag that the kernel keeps beside it: this is the interface that carries the VLAN, and
+    /// the packet comes by that of the VLAN next, without the tag. Number 0 is a priority and no VLAN.
+    #[inline(always)]
+    pub fn is_tagged(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0).vlan_tci & 0xfff != 0 }
+    }
+
     /// Whether it stands for several segments.
     #[inline(always)]
     pub fn is_segmented(self) -> bool {

@@ -10,7 +10,8 @@ use lb_common::{
 };
 
 use crate::{
-    choose::{add, choose, other},
+    apart::{NONE, lbctl_choose, lbctl_other},
+    choose::add,
     flows::{self, Beginning, Found, MaybeFound, Stage},
     maps::{BACKENDS, WAYS},
     nat::{ACK, Edit, Kind, Packet, SYN, Segment, Skb, rewrite},
@@ -105,7 +106,7 @@ fn greet(
     found: MaybeFound,
 ) -> Result<*mut Flow, Refusal> {
     let mut tries = 0;
-    let mut not = u32::MAX;
+    let mut not = NONE;
     if let Some(found) = found.get() {
         // SAFETY: a pointer that the lookup returned.
         let (state, index, tried) =
@@ -119,7 +120,7 @@ fn greet(
         } else if !flows::is_over(state) {
             return Ok(found.flow);
         }
-        if not != u32::MAX && other(wanted.slot, not).is_none() {
+        if not != NONE && lbctl_other(wanted.slot, not) == NONE {
             return Ok(found.flow);
         }
         flows::forget(client, node, &found);
@@ -145,8 +146,8 @@ fn begin(
     if !is_host && (forwards == 0 || wanted.place == Place::Loopback) {
         return Err(Refusal::Refused(DROP_SCOPE));
     }
-    let chosen = if not == u32::MAX { choose(wanted.slot) } else { other(wanted.slot, not) };
-    let (index, backend) = chosen.ok_or(Refusal::Refused(DROP_NO_BACKEND))?;
+    let index = if not == NONE { lbctl_choose(wanted.slot) } else { lbctl_other(wanted.slot, not) };
+    let backend = BACKENDS.get_ptr_mut(index).ok_or(Refusal::Refused(DROP_NO_BACKEND))?;
     let way = WAYS.get_ptr(index).ok_or(Refusal::Refused(DROP_NO_WAY))?;
     // SAFETY: pointers that lookups returned.
     let (ifindex, is_local) = unsafe { ((*way).ifindex, (*way).local != 0) };
@@ -216,7 +217,7 @@ pub fn is_rescued(found: &Found, slot: u32, rules: *const Rules) -> bool {
             && (*flow).state & FLOW_ANSWERED == 0
             && (*flow).tries < MOST_TRIES
             && (*rules).rescues != 0
-            && other(slot, (*flow).index).is_some();
+            && lbctl_other(slot, (*flow).index) != NONE;
         if rescued {
             (*flow).state |= FLOW_RESET;
         }

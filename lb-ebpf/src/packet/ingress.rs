@@ -15,7 +15,8 @@ use crate::{
 /// Decides over a packet that came in.
 #[inline(always)]
 pub fn ingress(skb: Skb, link: Link) -> i32 {
-    if skb.is_others() {
+    // With its tag the loopback interface would take it for another machine's.
+    if skb.is_others() || skb.is_tagged() {
         return NEXT;
     }
     let (Parsed::Packet(parsed), Some(place)) = (parse(skb, link), PACKET.get_ptr_mut(0)) else {

@@ -3,6 +3,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+#[path = "../apart.rs"]
+mod apart;
 #[path = "../choose.rs"]
 mod choose;
 mod egress;

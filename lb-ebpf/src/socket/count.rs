@@ -29,7 +29,7 @@ const TCP_CLOSE: u32 = 7;
 
 /// Takes one event of a socket. Sockets that we did not connect have no record and cost one lookup.
 #[inline(always)]
-pub fn follow(ctx: &SockOpsContext) {
+pub fn follow<const RESCUES: bool>(ctx: &SockOpsContext) {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if record(ctx).is_some() {
@@ -58,7 +58,7 @@ pub fn follow(ctx: &SockOpsContext) {
                 patience::bound(ctx, track);
                 signal::send(track, SIGNAL_RETRANSMITTED);
                 // What is sent next, after this call, is the SYN once more.
-                if ctx.op() == BPF_SOCK_OPS_RTO_CB && !is_sent_on && rescue::is_unanswered(track) {
+                if RESCUES && ctx.op() == BPF_SOCK_OPS_RTO_CB && !is_sent_on && rescue::is_unanswered(track) {
                     let _ = rescue::begin(&own(ctx, track), track);
                 }
             }

@@ -149,7 +149,7 @@ fn try_port(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool 
     if ports == 0 {
         return false;
     }
-    let port = first + (random as u64 * ports as u64 >> 32) as u32;
+    let port = first + ((random as u64 * ports as u64) >> 32) as u32;
     node.port = (port as u16).to_be() as u64;
     // SAFETY: as above.
     RESCUED_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()

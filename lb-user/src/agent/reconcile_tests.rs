@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, sync::Mutex};
+use std::sync::Mutex;
 
 use lb_core::desired::{DesiredBackend, DesiredService};
 
@@ -105,7 +105,7 @@ fn desired(serving: &[u8]) -> Arc<DesiredState> {
         policy: lb_core::model::Policy::Random,
         members: serving.iter().map(|b| b.address).collect(),
         serving,
-        reserve: BTreeSet::new(),
+        reserve: std::collections::BTreeSet::new(),
         severed: Default::default(),
     };
     Arc::new(DesiredState { services: vec![service] })

@@ -260,4 +260,30 @@ mod tests {
         assert_eq!(nth(&mut vigil, 1).await, HostSign::Acknowledged);
         assert_eq!(vigil.silence.unwrap().packets, 1, "nobody knocks");
     }
+
+    /// A stand-in that sends something on the connection that it accepts.
+    async fn talks() -> (TcpStream, TcpListener, SocketAddr) {
+        let (listener, address) = server().await;
+        let stream = TcpStream::connect(address).await.unwrap();
+        (stream, listener, address)
+    }
+
+    #[tokio::test]
+    async fn what_another_backend_says_on_a_connection_that_was_sent_on_is_no_sign_of_this_one() {
+        let (stream, listener, address) = talks().await;
+        let (peer, _) = listener.accept().await.unwrap();
+        let own = stream.local_addr().unwrap();
+        for (mistaken, heard) in [(Mistaken::default(), true), (Mistaken::by(move |_| [own].into()), false)] {
+            let mut vigil = Vigil::new(address, mistaken);
+            vigil.begin(Instant::now(), None);
+            time::sleep(Duration::from_millis(60)).await;
+            peer.try_write(b"something").unwrap();
+            let mut signs = Vec::new();
+            for _ in 0..8 {
+                signs.push(nth(&mut vigil, 1).await);
+            }
+            let is_heard = signs.iter().any(|sign| matches!(sign, HostSign::Serving { .. }));
+            assert_eq!(is_heard, heard, "{signs:?}");
+        }
+    }
 }

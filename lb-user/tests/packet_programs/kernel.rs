@@ -12,6 +12,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _, RawFd},
     panic::resume_unwind,
     process::Command,
+    sync::Mutex,
     thread,
     time::Duration,
 };
@@ -21,7 +22,6 @@ use aya::{
     maps::{Array, HashMap, MapData},
     programs::SchedClassifier,
 };
-use lb_common::packet::MAX_OPENING;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// The programs, as the build script leaves them.
@@ -87,13 +87,22 @@ pub struct Extra {
 }
 
 pub struct Kernel {
-    ebpf: Ebpf,
-    programs: [RawFd; 4],
+    /// `None` only while it is dropped.
+    loaded: Option<Loaded>,
     indices: [u32; 2],
     buffer: Vec<u8>,
     /// [`WITH_SUM`] where the kernel knows it, else 0.
     with_sum: u32,
 }
+
+/// The programs, of no network namespace in particular.
+struct Loaded {
+    ebpf: Ebpf,
+    programs: [RawFd; 4],
+}
+
+/// Those that no test has: a verifier under emulation takes its time.
+static SPARE: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
 
 /// Values that the tests lay into maps and read from them.
 #[repr(transparent)]
@@ -103,14 +112,14 @@ pub struct Bytes<T>(pub T);
 // SAFETY: of lb_common's records only: repr(C), integers only, no padding, any bit pattern is valid.
 unsafe impl<T: Copy + 'static> Pod for Bytes<T> {}
 
-/// Runs something in a network namespace that is gone afterwards, with the programs loaded.
+/// Runs something in a network namespace that is gone afterwards, with the programs loaded. What their maps hold is whatever.
 pub fn within<T: Send>(act: impl FnOnce(Kernel) -> T + Send) -> T {
     let run = || {
         // SAFETY: nothing but the namespace of this thread is changed, which ends with `act`.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
         ip("link set lo up");
         ip("link add facing address 02:00:00:00:00:0a type veth peer name uplink address 02:00:00:00:00:0b");
-        act(Kernel::load())
+        act(Kernel::new())
     };
     thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
@@ -126,15 +135,11 @@ fn index(interface: &str) -> u32 {
     shown.split(':').next().unwrap().parse().unwrap()
 }
 
-impl Kernel {
-    fn load() -> Self {
+impl Loaded {
+    fn new() -> Self {
         let mut loader = EbpfLoader::new();
         for map in ["OPEN", "OPEN_FLOWS"] {
             loader.map_max_entries(map, CONNECTIONS);
-        }
-        for map in ["OPENING", "OPENING_FLOWS"] {
-            // As it is; a test that fills the table would take long with more.
-            loader.map_max_entries(map, MAX_OPENING);
         }
         let mut ebpf = loader.load(OBJECT).unwrap();
         let programs = NAMES.map(|name| {
@@ -142,13 +147,34 @@ impl Kernel {
             program.load().unwrap();
             program.fd().unwrap().as_fd().as_raw_fd()
         });
+        Self { ebpf, programs }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            SPARE.lock().unwrap().extend(self.loaded.take());
+        }
+    }
+}
+
+impl Kernel {
+    /// For the namespace of this thread.
+    fn new() -> Self {
+        let spare = SPARE.lock().unwrap().pop();
+        let loaded = Some(spare.unwrap_or_else(Loaded::new));
         let indices = ["facing", "uplink"].map(index);
-        let mut kernel = Self { ebpf, programs, indices, buffer: vec![0; 8192], with_sum: WITH_SUM };
+        let mut kernel = Self { loaded, indices, buffer: vec![0; 8192], with_sum: WITH_SUM };
         let out = Hook { outwards: true, interface: Interface::Uplink, bare: false, forwarded: false };
         if kernel.run_as(out, &[0; 64], Extra::default()).is_err() {
             kernel.with_sum = 0;
         }
         kernel
+    }
+
+    fn loaded(&mut self) -> &mut Loaded {
+        self.loaded.as_mut().unwrap()
     }
 
     pub fn index(&self, interface: Interface) -> u32 {
@@ -160,11 +186,11 @@ impl Kernel {
     }
 
     pub fn array<T: Copy + 'static>(&mut self, name: &str) -> Array<&mut MapData, Bytes<T>> {
-        Array::try_from(self.ebpf.map_mut(name).unwrap()).unwrap()
+        Array::try_from(self.loaded().ebpf.map_mut(name).unwrap()).unwrap()
     }
 
     pub fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
-        HashMap::try_from(self.ebpf.map_mut(name).unwrap()).unwrap()
+        HashMap::try_from(self.loaded().ebpf.map_mut(name).unwrap()).unwrap()
     }
 
     pub fn run(&mut self, hook: Hook, packet: &[u8]) -> Outcome {
@@ -177,7 +203,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses the packet.
     pub fn run_as(&mut self, hook: Hook, packet: &[u8], extra: Extra) -> io::Result<(Outcome, Duration)> {
-        let program = self.programs[usize::from(hook.outwards) + 2 * usize::from(hook.bare)];
+        let program = self.loaded().programs[usize::from(hook.outwards) + 2 * usize::from(hook.bare)];
         let ingress = match (hook.outwards, hook.forwarded) {
             (false, _) => self.index(hook.interface),
             (true, true) => self.index(Interface::Facing),

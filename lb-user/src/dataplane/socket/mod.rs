@@ -117,7 +117,7 @@ impl SocketDataplane {
         capability::require("program the socket dataplane")?;
         bpffs::ensure(&options.bpffs)?;
         let pins = pins(&options.bpffs);
-        let loaded = kernel::load(&pins, options.log)?;
+        let loaded = kernel::load(&pins, options.log, options.rescue)?;
         let wanted = options.rescue && loaded.no_rescue.is_none();
         let rescue = Rescue::open(&pins, &made(&options.bpffs), wanted)?;
         let no_rescue = loaded.no_rescue.clone().filter(|_| options.rescue);

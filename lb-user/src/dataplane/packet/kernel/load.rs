@@ -133,7 +133,8 @@ fn load_object(pins: Option<&Pins>, connections: u32) -> Result<Ebpf, DataplaneE
     Ok(ebpf)
 }
 
-/// Tells a missing capability from other failures: without CAP_PERFMON the verifier gives up.
+/// Tells a missing capability from other failures: without CAP_PERFMON verifiers before Linux 6.16 also follow what only a
+/// mispredicted branch could run, and refuse what they find there.
 fn refused(name: &str) -> impl FnOnce(ProgramError) -> DataplaneError {
     let name = name.to_owned();
     move |error| {
@@ -146,7 +147,7 @@ fn refused(name: &str) -> impl FnOnce(ProgramError) -> DataplaneError {
         if denied && !capability::has(CapabilitySet::PERFMON) {
             return DataplaneError::Permission {
                 operation: format!("load program {name}"),
-                capability: "CAP_PERFMON",
+                capability: "CAP_PERFMON (before Linux 6.16)",
             };
         }
         DataplaneError::failed("load", format!("program {name}"))(error)

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::MapError,
-    programs::{CgroupSockAddr, ProgramError, SchedClassifier, SockOps},
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, SockOps},
 };
 use aya_log::EbpfLogger;
 use lb_common::{
@@ -76,6 +76,9 @@ pub(in crate::dataplane::socket) const RESCUE_PROGRAMS: [(&str, &str); 4] = [
     ("lbctl_rescue_out_l3", "rescue_out_l3"),
 ];
 
+/// The program that follows connections and tells those; it takes the place of the one that does not.
+const RESCUE_SOCK_OPS: (&str, &str) = ("lbctl_sockops_rescue", "sockops");
+
 /// Every pinned map.
 fn shapes() -> impl Iterator<Item = &'static Shape> {
     services::SHAPES.iter().chain(&SHAPES).chain(&RESCUE_SHAPES)
@@ -83,7 +86,7 @@ fn shapes() -> impl Iterator<Item = &'static Shape> {
 
 /// Loads the programs, with the maps that are pinned already or new ones, and pins them in place of their
 /// predecessors. Nothing is attached yet.
-pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
+pub fn load(pins: &Pins, log: BpfLog, rescue: bool) -> Result<Loaded, DataplaneError> {
     pins.create()?;
     for shape in shapes().filter(|shape| pins.map(shape.name).exists()) {
         open_map(pins, shape)?;
@@ -106,22 +109,27 @@ pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
                 .map_err(DataplaneError::failed("read", "the kernel programs' log"))?,
         ),
     };
-    let no_rescue = load_rescue(&mut ebpf, pins).err();
+    let no_rescue = if rescue { load_rescue(&mut ebpf, pins).err() } else { None };
     Ok(Loaded { logger, signals: Signals::take(&mut ebpf)?, no_rescue })
 }
 
-/// Loads and pins the programs on TC. Without them everything else works.
+/// Loads and pins the programs on TC, and the one that follows connections for them. Without them everything else works.
 fn load_rescue(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), String> {
-    for (name, pin) in RESCUE_PROGRAMS {
+    for (name, _) in RESCUE_PROGRAMS.iter().chain([&RESCUE_SOCK_OPS]) {
         let program = ebpf.program_mut(name).ok_or_else(|| format!("program {name} is not in the object"))?;
-        let loaded = <&mut SchedClassifier>::try_from(program).and_then(SchedClassifier::load);
+        let loaded = match program {
+            Program::SockOps(program) => program.load(),
+            program => <&mut SchedClassifier>::try_from(program).and_then(SchedClassifier::load),
+        };
         if let Err(error) = loaded {
             tracing::debug!(name, error = &error as &dyn std::error::Error, "a program was refused");
             return Err(match capability::has(CapabilitySet::PERFMON) {
-                true => "the kernel refuses the programs (Linux 5.10)".to_owned(),
-                false => "CAP_PERFMON is missing".to_owned(),
+                true => "the kernel refuses the programs (before Linux 5.10)".to_owned(),
+                false => "CAP_PERFMON is missing (before Linux 6.16)".to_owned(),
             });
         }
+    }
+    for (name, pin) in RESCUE_PROGRAMS.iter().chain([&RESCUE_SOCK_OPS]) {
         pin_program(ebpf, pins, name, pin).map_err(|error| chain(&error))?;
     }
     Ok(())
