@@ -38,7 +38,7 @@ fn capabilities(facts: &Facts) -> Option<Finding> {
         Finding::ok(Code::Capabilities, "this process may do what the agent needs")
     } else if missing.is_empty() {
         let message = format!(
-            "this process lacks {}: without CAP_PERFMON kernels before 6.16 take no programs of the packet dataplane, \
+            "this process lacks {}: without CAP_PERFMON older kernels take no programs of the packet dataplane, \
              without CAP_NET_RAW connections of other machines cannot be ended",
             for_packets.join(", ")
         );

@@ -7,7 +7,7 @@ use lb_tests::slowness::{stretched, thinned};
 use serde_json::Value;
 
 use super::setup::{clients, running};
-use super::table::{brief, view};
+use super::table::{brief, dropped, view};
 use crate::common::load::{Load, figure, requests};
 use crate::common::quiet::alone;
 
@@ -54,10 +54,17 @@ fn a_flood_of_syns_ends_nobodys_connection_and_fills_nothing_but_its_own_table()
     assert!(grown <= MAX_GROWTH, "the agent grew by {grown} bytes");
     let begun = |view: &Value| view["counted"]["begun"].as_u64().unwrap();
     assert!(begun(&after) > begun(&before), "the flood was seen: {}", brief(&after));
+    assert!(dropped(&after, "displaced") > dropped(&before, "displaced"), "{}", brief(&after));
     for held in held {
         held.more(20);
         let report = held.stop();
-        assert_eq!((report.broken(), report.failed()), (0, 0), "{report:?}");
+        // Connects that the flood meets may fail: it fills the masters' own queues as well.
+        figure(&format!(
+            "{} of {} connects failed meanwhile",
+            report.failed(),
+            report.ok() + report.failed()
+        ));
+        assert_eq!(report.broken(), 0, "{report:?}");
     }
     lab.outsider().run(&["nft", "flush", "ruleset"]).unwrap().success().unwrap();
     for (who, client) in clients(&lab) {
