@@ -43,6 +43,12 @@ impl Address {
         split(self.words[1]).1
     }
 
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.words[0] == 0 && split(self.words[1]).0 == V4_MAPPED
+    }
+
     /// Whether both are the same; see [`Endpoint::is`].
     #[inline(always)]
     pub const fn is(&self, other: &Self) -> bool {

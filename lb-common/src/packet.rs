@@ -23,6 +23,9 @@ pub const LAYOUT_VERSION: u32 = 1;
 
 /// Connections that are being made, all together.
 pub const MAX_OPENING: u32 = 8192;
+/// Connections of the socket dataplane that were sent to another backend, all together: those of a node that lost a master
+/// under load, many times over.
+pub const MAX_RESCUED: u32 = 4096;
 /// Connections, unless configured otherwise.
 pub const DEFAULT_CONNECTIONS: u32 = 16384;
 

@@ -144,6 +144,9 @@ pub const TRACK_CLOSED: u32 = 2;
 /// [`Track::state`]: the host has not answered the first SYN, and the connect() may have got [`CONNECT_TIMEOUT_MS`].
 pub const TRACK_WAITING: u32 = 3;
 
+/// [`Track::state`]: the host has refused, and the next SYN goes to another backend.
+pub const TRACK_SENT_ON: u32 = 4;
+
 /// Something that befell a connection, told to the agent at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

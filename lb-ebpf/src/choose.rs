@@ -24,7 +24,7 @@ pub fn choose(slot: u32) -> Option<(u32, *mut Backend)> {
     let index = match policy {
         POLICY_LEAST_CONN => least_loaded(set, count, random()),
         POLICY_ROUND_ROBIN => member_at(set, turn(service, set, total)),
-        _ => member_at(set, (random() as u64 * total as u64 >> 32) as u32),
+        _ => member_at(set, ((random() as u64 * total as u64) >> 32) as u32),
     };
     Some((index, BACKENDS.get_ptr_mut(index)?))
 }

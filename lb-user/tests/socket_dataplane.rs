@@ -94,6 +94,7 @@ fn options(bpffs: &Bpffs) -> Options {
         cgroup: CGROUP.clone(),
         scope: Scope::Host,
         node: "node".to_owned(),
+        rescue: true,
         log: BpfLog::Off,
     }
 }

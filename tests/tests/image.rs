@@ -22,6 +22,7 @@ use serde_yaml::Value;
 
 /// Their numbers in linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 /// A lab and what is in it for a container; `None` only where the user allowed skipping.
@@ -164,7 +165,8 @@ fn the_static_pods_container_programs_the_node_and_another_takes_over_without_a_
     let status = ready(&pod);
     assert_eq!(status["dataplane"]["effective"], true, "{status}");
     let confined = |field| containerd.status(&container, field).unwrap();
-    assert_eq!(confined("CapEff"), format!("{:016x}", 1_u64 << CAP_BPF | 1_u64 << CAP_NET_ADMIN));
+    let granted = [CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON].map(|number| 1_u64 << number);
+    assert_eq!(confined("CapEff"), format!("{:016x}", granted.into_iter().fold(0, |all, one| all | one)));
     assert_eq!((confined("Seccomp"), confined("NoNewPrivs")), ("2".to_owned(), "1".to_owned()));
     load.more(200);
     assert_untouched(&load.stop());

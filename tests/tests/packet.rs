@@ -15,6 +15,7 @@ mod packet {
     mod interfaces;
     mod mtu;
     mod paths;
+    mod ports;
     mod services;
     mod setup;
     mod table;

@@ -14,6 +14,9 @@ pub(super) fn start(
 ) -> anyhow::Result<Running> {
     let config = lab.agent_config(|yaml| {
         yaml["dataplane"] = dataplane.into();
+        if dataplane == "packet" {
+            yaml["scope"] = "node".into();
+        }
         if let Some(rescue) = rescue {
             yaml["rescue"] = rescue.into();
         }

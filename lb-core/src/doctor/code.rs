@@ -38,6 +38,8 @@ codes! {
     SocketKernel = "SOCKET-KERNEL",
     /// What the kernel has for the IPVS dataplane.
     IpvsKernel = "IPVS-KERNEL",
+    /// What the kernel has for the packet dataplane.
+    PacketKernel = "PACKET-KERNEL",
     /// The root of the cgroup-v2 hierarchy.
     CgroupRoot = "CGROUP-ROOT",
     /// The BPF file system.
@@ -50,6 +52,14 @@ codes! {
     HookEffect = "HOOK-EFFECT",
     /// Programs of others on the same cgroup hooks.
     HookForeign = "HOOK-FOREIGN",
+    /// The interfaces of the packet dataplane.
+    PacketInterfaces = "PACKET-INTERFACES",
+    /// Whether the kernel forwards, for clients that are not on the node.
+    PacketForwarding = "PACKET-FORWARDING",
+    /// The ports that connections get on their way.
+    PacketPorts = "PACKET-PORTS",
+    /// Programs of others on the hooks of the packet dataplane.
+    TcForeign = "TC-FOREIGN",
     /// Somebody else's IPVS service at a VIP.
     IpvsForeign = "IPVS-FOREIGN",
     /// kube-proxy in IPVS mode.

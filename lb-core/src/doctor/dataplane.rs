@@ -1,7 +1,12 @@
 //! Whether a dataplane can be used, and what each of them lacks.
 
-use super::{Code, Facts, Finding, Lack, Module, Programs, Severity};
+use super::{Code, Facts, Finding, Lack, Module, Programs, Severity, kernel::version};
 use crate::model::{DataplaneKind, Dataplanes, Policy};
+
+/// Since this version programs hang on interfaces by links.
+const TCX: (u32, u32) = (6, 6);
+/// Before it they hang on the qdisc of the first as filters of the second.
+const TC_MODULES: [&str; 2] = ["sch_ingress", "cls_bpf"];
 
 /// Whether a dataplane can be used here.
 enum Usable {
@@ -11,15 +16,20 @@ enum Usable {
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let usable = Each { socket: socket(facts), ipvs: ipvs(facts), packet: packet() };
+    let usable = Each { socket: socket(facts), ipvs: ipvs(facts), packet: packet(facts) };
     let wanted = facts.config().and_then(|config| config.dataplane);
     let mut findings = vec![choice(wanted, &usable)];
-    let needs = |kind| wanted.is_some_and(|wanted| wanted.has(kind));
-    let Each { socket, ipvs, .. } = &usable;
-    findings.extend(one(Code::SocketKernel, socket, needs(DataplaneKind::Socket), ipvs));
-    // A gap says more than that it is unknown.
-    let told = facts.gaps.iter().any(|gap| gap.code == Code::IpvsKernel) && matches!(ipvs, Usable::Unknown);
-    findings.extend(one(Code::IpvsKernel, ipvs, needs(DataplaneKind::Ipvs), socket).filter(|_| !told));
+    for (kind, code) in [
+        (DataplaneKind::Socket, Code::SocketKernel),
+        (DataplaneKind::Ipvs, Code::IpvsKernel),
+        (DataplaneKind::Packet, Code::PacketKernel),
+    ] {
+        let needed = wanted.is_some_and(|wanted| wanted.has(kind));
+        // A gap says more than that it is unknown.
+        let told =
+            facts.gaps.iter().any(|gap| gap.code == code) && matches!(usable.of(kind), Usable::Unknown);
+        findings.extend(one(code, usable.of(kind), needed, usable.other_than(kind)).filter(|_| !told));
+    }
     findings
 }
 
@@ -38,6 +48,27 @@ impl Each {
             DataplaneKind::Packet => &self.packet,
         }
     }
+
+    /// Whether one of the others can be used.
+    fn other_than(&self, kind: DataplaneKind) -> Other {
+        let others =
+            || DataplaneKind::ALL.iter().filter(|other| **other != kind).map(|other| self.of(*other));
+        if others().any(|other| matches!(other, Usable::Yes(_))) {
+            Other::Yes
+        } else if others().any(|other| matches!(other, Usable::Unknown)) {
+            Other::Unknown
+        } else {
+            Other::No
+        }
+    }
+}
+
+/// Whether another dataplane can be used.
+#[derive(Clone, Copy)]
+enum Other {
+    Yes,
+    No,
+    Unknown,
 }
 
 fn choice(wanted: Option<Dataplanes>, usable: &Each) -> Finding {
@@ -73,6 +104,12 @@ fn automatic(usable: &Each) -> Finding {
                 return Finding::ok(Code::Dataplane, message);
             }
             Usable::No(lack) => lacks.push((*kind, lack)),
+            Usable::Unknown if *kind == DataplaneKind::Ipvs && matches!(usable.packet, Usable::Yes(_)) => {
+                return Finding::ok(
+                    Code::Dataplane,
+                    "auto takes ipvs if its modules are there, which cannot be seen from here, else packet",
+                );
+            }
             Usable::Unknown => return undecided(),
         }
     }
@@ -81,10 +118,30 @@ fn automatic(usable: &Each) -> Finding {
     Finding::fail(Code::Dataplane, format!("none can be used: {}", why.join("; ")), remedy)
 }
 
-/// Whatever the kernel has.
-fn packet() -> Usable {
-    let remedy = "set `dataplane:` to auto, socket or ipvs".to_owned();
-    Usable::No(Lack { what: "it is not part of this version".to_owned(), remedy })
+fn packet(facts: &Facts) -> Usable {
+    let kernel = &facts.kernel;
+    let absent = || {
+        TC_MODULES.iter().find(|name| facts.modules.get(**name).is_some_and(|state| *state == Module::Absent))
+    };
+    match &facts.packet_programs {
+        None => Usable::Unknown,
+        Some(Err(Lack { what, remedy })) => {
+            let what = format!("Linux {kernel}: {what}");
+            Usable::No(Lack { what, remedy: remedy.clone() })
+        }
+        Some(Ok(())) if version(kernel).is_some_and(|version| version >= TCX) => {
+            Usable::Yes(format!("Linux {kernel} takes the programs, and has TCX"))
+        }
+        Some(Ok(())) => match absent() {
+            Some(name) => {
+                let what = format!("Linux {kernel} has neither TCX nor {name}");
+                let remedy =
+                    "use Linux 6.6 or later, or a kernel with CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF";
+                Usable::No(Lack { what, remedy: remedy.to_owned() })
+            }
+            None => Usable::Yes(format!("Linux {kernel} takes the programs, on the qdisc clsact")),
+        },
+    }
 }
 
 fn undecided() -> Finding {
@@ -96,14 +153,14 @@ fn undecided() -> Finding {
 }
 
 /// A dataplane that nobody needs is nothing to worry about.
-fn one(code: Code, usable: &Usable, needed: bool, other: &Usable) -> Option<Finding> {
+fn one(code: Code, usable: &Usable, needed: bool, other: Other) -> Option<Finding> {
     match usable {
         Usable::Yes(message) => Some(Finding::ok(code, message)),
         Usable::No(Lack { what, remedy }) => {
             let severity = match (needed, other) {
-                (true, _) | (false, Usable::No(_)) => Severity::Fail,
-                (false, Usable::Unknown) => Severity::Warn,
-                (false, Usable::Yes(_)) => {
+                (true, _) | (false, Other::No) => Severity::Fail,
+                (false, Other::Unknown) => Severity::Warn,
+                (false, Other::Yes) => {
                     return Some(Finding::ok(code, format!("{what}; not needed here")));
                 }
             };
@@ -113,16 +170,16 @@ fn one(code: Code, usable: &Usable, needed: bool, other: &Usable) -> Option<Find
     }
 }
 
-fn unknown(code: Code, needed: bool, other: &Usable) -> Option<Finding> {
+fn unknown(code: Code, needed: bool, other: Other) -> Option<Finding> {
     // Why it is not known of programs is a gap of its own.
-    if code == Code::SocketKernel {
+    if code != Code::IpvsKernel {
         return None;
     }
     match (needed, other) {
-        (false, Usable::Yes(_)) => {
+        (false, Other::Yes) => {
             Some(Finding::ok(code, "whether its modules are there cannot be seen from here; not needed here"))
         }
-        (true, _) | (false, Usable::No(_) | Usable::Unknown) => Some(Finding::warn(
+        (true, _) | (false, Other::No | Other::Unknown) => Some(Finding::warn(
             code,
             "unknown: neither are all its modules loaded, nor is the kernel's directory of modules to be seen",
             "run doctor on the host itself, or mount /lib/modules into the container",

@@ -1,4 +1,5 @@
 mod backend;
+mod packet;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +10,7 @@ use std::{
 use jiff::Timestamp;
 
 pub use backend::{AnswerFact, BackendFact, CertificateFact, Origin};
+pub use packet::PacketFacts;
 
 use super::{Code, Finding};
 use crate::{
@@ -27,13 +29,19 @@ pub struct Facts {
     pub config: ConfigFact,
     /// Capabilities that are missing, capabilities(7).
     pub missing_capabilities: Option<Vec<&'static str>>,
+    /// The same of those that only the packet dataplane needs.
+    pub missing_for_packets: Vec<&'static str>,
     /// The agent.
     pub agent: Option<AgentFact>,
     /// uname(2)'s release: `6.1.0-18-amd64`.
     pub kernel: String,
     /// Whether the kernel takes the socket dataplane's programs.
     pub programs: Option<Result<Programs, Lack>>,
-    /// The cgroup on which they hang, or would.
+    /// Whether it takes those of the packet dataplane.
+    pub packet_programs: Option<Result<(), Lack>>,
+    /// What the packet dataplane meets here, where it is used.
+    pub packet: Option<PacketFacts>,
+    /// The cgroup on which the socket dataplane's programs hang, or would.
     pub cgroup: Option<Result<PathBuf, Lack>>,
     /// Whether this process lives in it.
     pub lives_in_cgroup: bool,

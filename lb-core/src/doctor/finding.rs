@@ -123,7 +123,7 @@ impl Report {
         let fails = |codes: &[Code]| failing().any(|finding| codes.contains(&finding.code));
         if fails(&[Code::Capabilities]) {
             Verdict::NotAllowed
-        } else if fails(&[Code::Dataplane, Code::SocketKernel, Code::IpvsKernel]) {
+        } else if fails(&[Code::Dataplane, Code::SocketKernel, Code::IpvsKernel, Code::PacketKernel]) {
             Verdict::Lacking
         } else if fails(&[Code::Config]) {
             Verdict::BadConfig

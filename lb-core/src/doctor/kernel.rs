@@ -1,7 +1,7 @@
 //! The kernel's parts that are not one dataplane's, and firewalld.
 
-use super::{AgentFact, Code, Facts, Finding, Lack, Memlock};
-use crate::model::DataplaneKind;
+use super::{AgentFact, Code, Facts, Finding, Lack, Memlock, packet};
+use crate::model::{DataplaneKind, Dataplanes, Scope};
 
 /// Since this version BPF memory is charged to cgroups, not to the limit of locked memory.
 const NO_MEMLOCK: (u32, u32) = (5, 11);
@@ -13,11 +13,18 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     found.into_iter().flatten().collect()
 }
 
-/// Whether the socket dataplane is out of the question.
+/// Whether no programs are in question.
 fn is_ipvs(facts: &Facts) -> bool {
     let named = facts.config().is_some_and(|config| config.names(DataplaneKind::Ipvs));
     let runs = matches!(&facts.agent, Some(AgentFact::Running { dataplanes, .. }) if dataplanes.has(DataplaneKind::Ipvs));
     named || runs
+}
+
+/// Whether packets are translated, and the socket dataplane is out of the question.
+fn is_packet_alone(facts: &Facts) -> bool {
+    let alone = |dataplanes: Dataplanes| dataplanes.kinds() == [DataplaneKind::Packet];
+    let named = facts.config().and_then(|config| config.dataplane).is_some_and(alone);
+    named || matches!(&facts.agent, Some(AgentFact::Running { dataplanes, .. }) if alone(*dataplanes))
 }
 
 fn cgroup(facts: &Facts) -> Option<Finding> {
@@ -25,6 +32,9 @@ fn cgroup(facts: &Facts) -> Option<Finding> {
         Ok(path) => Finding::ok(Code::CgroupRoot, format!("{}", path.display())),
         Err(Lack { what, .. }) if is_ipvs(facts) => {
             Finding::ok(Code::CgroupRoot, format!("{what}; ipvs does not need it"))
+        }
+        Err(Lack { what, .. }) if is_packet_alone(facts) => {
+            Finding::ok(Code::CgroupRoot, format!("{what}; packet does not need it"))
         }
         // DATAPLANE fails where nothing else can be used.
         Err(Lack { what, remedy }) => Finding::warn(Code::CgroupRoot, what, remedy),
@@ -106,12 +116,21 @@ fn firewalld(facts: &Facts) -> Option<Finding> {
             "running: it may drop what IPVS forwards for pods",
             "with `scope: node` see that the zone of the pods' interfaces may forward",
         ),
+        None if packet::is_used(facts)
+            && facts.config().is_some_and(|config| config.scope == Scope::Node) =>
+        {
+            Finding::warn(
+                Code::Firewalld,
+                "running: it sees what is forwarded to a backend with the backend's address, and may drop it",
+                "see that the zone of the clients' interfaces may forward",
+            )
+        }
         None => Finding::ok(Code::Firewalld, "running; connects from this node are not its business"),
     })
 }
 
 /// `6.1.0-18-amd64`: 6, 1.
-fn version(release: &str) -> Option<(u32, u32)> {
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

@@ -11,6 +11,7 @@ mod finding;
 mod hooks;
 mod hosts;
 mod kernel;
+mod packet;
 mod proxy;
 mod setup;
 #[cfg(test)]
@@ -21,9 +22,10 @@ pub use code::Code;
 pub use facts::{
     AgentFact, AnswerFact, AttachedProgram, BackendFact, CertificateFact, CidrFact, CidrUse, ConfigFact,
     DropIn, Facts, Gap, HookFacts, HostsFact, IpvsFacts, KubeProxyFact, Lack, LinkFact, Memlock, Module,
-    Origin, Programs, ProxyFact, SelfConnect,
+    Origin, PacketFacts, Programs, ProxyFact, SelfConnect,
 };
 pub use finding::{Finding, Report, Severity, Summary, Verdict};
+pub use packet::is_used as uses_packets;
 
 /// Judges everything that is known, in the order of [`Code::ALL`]. What a code says twice, as about two backends, stands
 /// in the order of the facts.
@@ -33,6 +35,7 @@ pub fn judge(facts: &Facts) -> Report {
     findings.extend(dataplane::judge(facts));
     findings.extend(kernel::judge(facts));
     findings.extend(hooks::judge(facts));
+    findings.extend(packet::judge(facts));
     findings.extend(vip::judge(facts));
     findings.extend(hosts::judge(facts));
     findings.extend(proxy::judge(facts));

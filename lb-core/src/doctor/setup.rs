@@ -1,6 +1,6 @@
 //! The configuration, this process and the agent.
 
-use super::{AgentFact, Code, ConfigFact, Facts, Finding};
+use super::{AgentFact, Code, ConfigFact, Facts, Finding, packet};
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![config(facts)];
@@ -30,8 +30,19 @@ fn config(facts: &Facts) -> Finding {
 
 fn capabilities(facts: &Facts) -> Option<Finding> {
     let missing = facts.missing_capabilities.as_ref()?;
-    Some(if missing.is_empty() {
+    // Which kernels need CAP_PERFMON, a try tells.
+    let taken = matches!(facts.packet_programs, Some(Ok(())));
+    let for_packets = facts.missing_for_packets.iter().filter(|name| !(taken && **name == "CAP_PERFMON"));
+    let for_packets: Vec<_> = for_packets.copied().collect();
+    Some(if missing.is_empty() && (for_packets.is_empty() || !packet::is_used(facts)) {
         Finding::ok(Code::Capabilities, "this process may do what the agent needs")
+    } else if missing.is_empty() {
+        let message = format!(
+            "this process lacks {}: without CAP_PERFMON older kernels take no programs of the packet dataplane, \
+             without CAP_NET_RAW connections of other machines cannot be ended",
+            for_packets.join(", ")
+        );
+        Finding::warn(Code::Capabilities, message, "run doctor as root; an agent needs both")
     } else {
         let message = format!("this process lacks {}: much cannot be told", missing.join(", "));
         Finding::fail(Code::Capabilities, message, "run doctor as root")

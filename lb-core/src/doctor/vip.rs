@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{AgentFact, CidrFact, CidrUse, Code, Facts, Finding, KubeProxyFact, LinkFact, cidr::Cidr};
-use crate::model::DataplaneKind;
+use crate::model::{DataplaneKind, Dataplanes};
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     if facts.config().is_none() {
@@ -33,7 +33,17 @@ fn ipvs_foreign(facts: &Facts) -> Vec<Finding> {
             .collect();
         let list: Vec<_> = destinations.iter().map(ToString::to_string).collect();
         let message = format!("somebody else's IPVS service is at {vip}: {}", list.join(", "));
-        if !uses_ipvs(facts) {
+        if uses_packet_alone(facts) {
+            Finding::fail(
+                Code::IpvsForeign,
+                format!(
+                    "{message}; it takes the node's own connects, which meet IPVS before they are packets of ours"
+                ),
+                format!(
+                    "stop who made it, remove it (ipvsadm -D -t {vip}), or set dataplane: [socket, packet]"
+                ),
+            )
+        } else if !uses_ipvs(facts) {
             Finding::ok(
                 Code::IpvsForeign,
                 format!(
@@ -62,8 +72,7 @@ fn kube_proxy(facts: &Facts) -> Vec<Finding> {
         return vec![Finding::ok(Code::KubeProxy, "no sign of kube-proxy in IPVS mode")];
     };
     if !uses_ipvs(facts) {
-        let message =
-            format!("in IPVS mode ({seen}); the socket dataplane has no services that it could delete");
+        let message = format!("in IPVS mode ({seen}); there are no services of ours that it could delete");
         return vec![Finding::ok(Code::KubeProxy, message)];
     }
     let Some(exclude) = exclude else {
@@ -103,6 +112,16 @@ fn uses_ipvs(facts: &Facts) -> bool {
     }
 }
 
+/// Whether packets are translated, and nothing steers connects before.
+fn uses_packet_alone(facts: &Facts) -> bool {
+    let alone = |dataplanes: Dataplanes| dataplanes.kinds() == [DataplaneKind::Packet];
+    match (&facts.agent, facts.config().and_then(|config| config.dataplane)) {
+        (Some(AgentFact::Running { dataplanes, .. }), _) => alone(*dataplanes),
+        (_, Some(named)) => alone(named),
+        (_, None) => false,
+    }
+}
+
 /// The VIP as a range of one address.
 fn single(vip: SocketAddr) -> String {
     format!("{}/{}", vip.ip(), if vip.is_ipv4() { 32 } else { 128 })
@@ -136,7 +155,7 @@ fn interface(facts: &Facts) -> Vec<Finding> {
 fn arp(facts: &Facts) -> Vec<Finding> {
     let Some(links) = &facts.links else { return Vec::new() };
     if !uses_ipvs(facts) {
-        return vec![Finding::ok(Code::VipArp, "the socket dataplane answers no ARP")];
+        return vec![Finding::ok(Code::VipArp, "no ARP is answered for a VIP")];
     }
     let answered = |vip: SocketAddr| {
         let network =

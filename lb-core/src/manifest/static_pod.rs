@@ -7,6 +7,7 @@ use std::{
 use super::{
     Invocation, capabilities,
     invocation::shown,
+    may_use_cgroup,
     pod::{
         Action, Capabilities, Container, HostPath, Metadata, Pod, PodSpec, Probe, Resources, SeccompProfile,
         SecurityContext, Volume, VolumeMount,
@@ -206,6 +207,8 @@ fn mounts(config: &Config, invocation: &Invocation) -> Vec<Mount> {
     }
     if !config.names(DataplaneKind::Ipvs) {
         mounts.push(Mount::new(PINS, bpffs_root(&config.bpffs), "/host/bpf", Access::Write));
+    }
+    if may_use_cgroup(config) {
         mounts.push(match &config.cgroup {
             Some(named) => Mount::same("cgroup", named, Access::Write),
             None => Mount::new("cgroup", CGROUPS, "/host/cgroup", Access::Read),

@@ -38,10 +38,14 @@ fn on_node(pod: &Value, inside: &str) -> Option<String> {
 #[test]
 fn a_pod_has_the_capabilities_of_its_dataplane_and_no_more() {
     for (more, wanted) in [
-        ("", &["BPF", "NET_ADMIN"][..]),
-        ("dataplane: socket", &["BPF", "NET_ADMIN"]),
+        ("", &["BPF", "NET_ADMIN", "PERFMON"][..]),
+        ("dataplane: socket", &["BPF", "NET_ADMIN", "PERFMON"]),
+        ("dataplane: socket\nrescue: off", &["BPF", "NET_ADMIN"]),
         ("dataplane: ipvs", &["NET_ADMIN"]),
-        ("dataplane: socket\nscope: node", &["BPF", "NET_ADMIN", "SYS_ADMIN"]),
+        ("dataplane: socket\nscope: node", &["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN"]),
+        ("dataplane: packet", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW"]),
+        ("dataplane: [socket, packet]", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW"]),
+        ("dataplane: packet\nscope: node", &["BPF", "NET_ADMIN", "PERFMON", "NET_RAW", "SYS_ADMIN"]),
     ] {
         let security = &pod(more)["spec"]["containers"][0]["securityContext"];
         assert_eq!(strings(&security["capabilities"]["add"]), wanted, "{more}");
@@ -73,6 +77,11 @@ fn only_what_is_needed_is_mounted() {
         volumes.iter().map(|v| v["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(&ipvs), ["config", "state", "run", "ca-0"]);
+    assert_eq!(names(&pod("dataplane: packet")), ["config", "bpffs", "etc", "state", "run", "ca-0"]);
+    assert_eq!(
+        names(&pod("dataplane: [socket, packet]")),
+        ["config", "bpffs", "cgroup", "etc", "state", "run", "ca-0"]
+    );
     assert_eq!(
         names(&pod("scope: node")),
         ["config", "bpffs", "cgroup", "etc", "state", "run", "netns", "ca-0"]
@@ -236,7 +245,9 @@ fn a_unit_quotes_what_systemd_would_read_otherwise() {
 #[test]
 fn a_unit_starts_before_the_kubelet_and_waits_until_the_node_is_programmed() {
     let text = systemd(&config(""), &from_file(), "/usr/local/bin/lbctl".as_ref());
-    for line in ["Before=kubelet.service", "Type=notify", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN"] {
+    for line in
+        ["Before=kubelet.service", "Type=notify", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON"]
+    {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
 }
@@ -245,7 +256,11 @@ fn a_unit_starts_before_the_kubelet_and_waits_until_the_node_is_programmed() {
 fn a_unit_may_look_into_every_process_where_it_serves_pods() {
     for (more, wanted) in [
         ("dataplane: ipvs", "CapabilityBoundingSet=CAP_NET_ADMIN"),
-        ("scope: node", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_SYS_ADMIN CAP_SYS_PTRACE"),
+        (
+            "scope: node",
+            "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_SYS_ADMIN CAP_SYS_PTRACE",
+        ),
+        ("dataplane: packet", "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_NET_RAW"),
     ] {
         let text = systemd(&config(more), &from_file(), "/usr/local/bin/lbctl".as_ref());
         assert!(text.lines().any(|line| line == wanted), "{wanted} in\n{text}");
@@ -280,7 +295,7 @@ fn as_kubernetes_reads<T: serde::Serialize + serde::de::DeserializeOwned>(docume
 #[test]
 fn kubernetes_knows_every_field_that_is_written() {
     use k8s_openapi::api::{core::v1::Pod, rbac::v1};
-    for more in ["", "dataplane: ipvs", "scope: node", "metrics: {listen: 'off'}"] {
+    for more in ["", "dataplane: ipvs", "dataplane: packet", "scope: node", "metrics: {listen: 'off'}"] {
         let pod = pod(more);
         assert_eq!(as_kubernetes_reads::<Pod>(&pod), pod, "{more}");
     }

@@ -40,7 +40,7 @@ pub struct ConnectionTableView {
 pub struct ConnectionView {
     /// Whence.
     pub client: SocketAddr,
-    /// Whither, as far as the client knows; for a rescued one the backend that it was meant for.
+    /// Whither, as far as the client knows; for one that the socket dataplane made the backend that it was meant for.
     pub vip: SocketAddr,
     /// The service of that VIP; `null` where it is none of today's.
     pub service: Option<ServiceName>,
@@ -52,7 +52,7 @@ pub struct ConnectionView {
     pub state: ConnectionState,
     /// Whether its client is a process of this node.
     pub host: bool,
-    /// Whether it was made by the socket dataplane and sent to another backend before it was answered.
+    /// Whether it was sent to another backend before it was answered.
     pub rescued: bool,
     /// Seconds since its first packet.
     pub age_seconds: u64,

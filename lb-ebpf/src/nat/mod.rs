@@ -9,7 +9,7 @@ mod reset;
 mod rewrite;
 mod wire;
 
-pub use parse::{ACK, FIN, Kind, Packet, Parsed, RST, SYN, Segment, parse};
+pub use parse::{ACK, FIN, Kind, Packet, Parsed, RST, SYN, Segment, parse, parse_plain};
 pub use reset::{Reply, reply_with_reset};
 pub use rewrite::{Edit, rewrite};
 pub use wire::{Link, Skb};

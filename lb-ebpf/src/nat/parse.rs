@@ -42,13 +42,45 @@ pub struct Packet {
     pub l4: u32,
     /// Whether that is IPv6.
     pub v6: bool,
-    /// Which of the two.
-    pub kind: Kind,
+    /// Which of the two; both of what follows are always filled in, since the compiler reads what it does not use, and the
+    /// verifier allows that of nothing that was never written.
+    is_error: bool,
+    segment: Segment,
+    inner: Inner,
     /// Where the connection goes, in the direction in which the packet travels. For an ICMP error: the opposite of what is
     /// inside.
     pub src: Endpoint,
     /// As above.
     pub dst: Endpoint,
+}
+
+impl Packet {
+    /// Puts it where it is read from anew.
+    ///
+    /// # Safety
+    /// The place is that of a map's element.
+    #[inline(always)]
+    pub unsafe fn store(&self, place: *mut Self) {
+        // SAFETY: the caller's. Field by field, which never compiles to a call of `memcpy`.
+        unsafe {
+            (*place).l3 = self.l3;
+            (*place).l4 = self.l4;
+            (*place).v6 = self.v6;
+            (*place).is_error = self.is_error;
+            (*place).segment = self.segment;
+            (*place).inner = self.inner;
+            self.src.store(&mut (*place).src);
+            self.dst.store(&mut (*place).dst);
+            // What follows reads memory, and not what the compiler knows to be there.
+            core::arch::asm!("", options(nostack, preserves_flags));
+        }
+    }
+
+    /// Which of the two it is.
+    #[inline(always)]
+    pub fn kind(&self) -> Kind {
+        if self.is_error { Kind::Icmp(self.inner) } else { Kind::Tcp(self.segment) }
+    }
 }
 
 /// Which kind of packet.
@@ -91,10 +123,29 @@ pub struct Inner {
 pub fn parse(skb: Skb, link: Link) -> Parsed {
     match network_header(skb, link) {
         Some((l3, IPV4)) => parse_v4(skb, l3),
-        Some((l3, IPV6)) => parse_v6(skb, l3),
+        Some((l3, IPV6)) => parse_v6(skb, l3, Chain::Followed),
         _ => None,
     }
     .map_or(Parsed::Foreign, Parsed::Packet)
+}
+
+/// As [`parse`], but what has a tag inside, or IPv6 extension headers, is foreign: no packet between this node's own sockets
+/// and a backend has, and without them the verifier comes to an end without CAP_PERFMON.
+#[inline(always)]
+pub fn parse_plain(skb: Skb, link: Link) -> Parsed {
+    match skb.protocol() {
+        IPV4 => parse_v4(skb, link.header()),
+        IPV6 => parse_v6(skb, link.header(), Chain::None),
+        _ => None,
+    }
+    .map_or(Parsed::Foreign, Parsed::Packet)
+}
+
+/// Whether IPv6 extension headers are passed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    Followed,
+    None,
 }
 
 /// Up to two tags inside the frame are passed over; one that the kernel keeps beside it is not there.
@@ -164,7 +215,7 @@ fn parse_v4(skb: Skb, l3: u32) -> Option<Packet> {
 }
 
 #[inline(always)]
-fn parse_v6(skb: Skb, l3: u32) -> Option<Packet> {
+fn parse_v6(skb: Skb, l3: u32, chain: Chain) -> Option<Packet> {
     let [first, second]: [u32; 2] = skb.load(l3)?;
     if u32::from_be(first) >> 28 != 6 {
         return None;
@@ -174,10 +225,12 @@ fn parse_v6(skb: Skb, l3: u32) -> Option<Packet> {
     let second = u32::from_be(second);
     let mut at = Extension { next: second >> 8 & 0xff, offset: l3 + 40, is_fragment: false };
     // One by one, and not in a loop: see `choose`.
-    at = at.skip(skb)?;
-    at = at.skip(skb)?;
-    at = at.skip(skb)?;
-    at = at.skip(skb)?;
+    if chain == Chain::Followed {
+        at = at.skip(skb)?;
+        at = at.skip(skb)?;
+        at = at.skip(skb)?;
+        at = at.skip(skb)?;
+    }
     let l4 = at.offset;
     match at.next {
         TCP => {
@@ -266,7 +319,9 @@ fn segment(skb: Skb, at: Layers, src: Address, dst: Address, is_fragment: bool) 
         l3: at.l3,
         l4: at.l4,
         v6: at.v6,
-        kind: Kind::Tcp(Segment { end, flags, is_fragment, is_malformed }),
+        is_error: false,
+        segment: Segment { end, flags, is_fragment, is_malformed },
+        inner: Inner { l3: at.l3, l4: at.l4, outer_src: src, outer_dst: dst },
         src: Endpoint::new(src, port(ports >> 16)),
         dst: Endpoint::new(dst, port(ports & 0xffff)),
     })
@@ -281,7 +336,9 @@ fn error(skb: Skb, at: Layers, inner: Inner, from: Address, to: Address) -> Opti
         l3: at.l3,
         l4: at.l4,
         v6: at.v6,
-        kind: Kind::Icmp(inner),
+        is_error: true,
+        segment: Segment { end: 0, flags: 0, is_fragment: false, is_malformed: false },
+        inner,
         src: Endpoint::new(to, port(ports & 0xffff)),
         dst: Endpoint::new(from, port(ports >> 16)),
     })

@@ -31,12 +31,13 @@ const ICMP_CHECKSUM: u32 = 2;
 /// Makes a packet show other ends.
 #[inline(always)]
 pub fn rewrite(skb: Skb, packet: &Packet, edit: &Edit) {
-    match packet.kind {
+    match packet.kind() {
         Kind::Tcp(_) => {
             let old = [packet.src.address(), packet.dst.address()];
             let new = [edit.src.address(), edit.dst.address()];
             let checksum = packet.l4 + TCP_CHECKSUM;
-            addresses(skb, packet, &old, &new, checksum, Covered::ByPseudoHeader);
+            let header = Header { l3: packet.l3, v6: packet.v6 };
+            addresses(skb, header, &old, &new, checksum, Covered::ByPseudoHeader);
             ports(skb, packet.l4, (&packet.src, &packet.dst), (&edit.src, &edit.dst), checksum);
         }
         Kind::Icmp(inner) => error(skb, packet, &inner, edit),
@@ -48,10 +49,9 @@ pub fn rewrite(skb: Skb, packet: &Packet, edit: &Edit) {
 #[inline(always)]
 fn error(skb: Skb, packet: &Packet, inner: &Inner, edit: &Edit) {
     let checksum = packet.l4 + ICMP_CHECKSUM;
-    let about = Packet { l3: inner.l3, l4: inner.l4, ..*packet };
     let old = [packet.dst.address(), packet.src.address()];
     let new = [edit.dst.address(), edit.src.address()];
-    addresses(skb, &about, &old, &new, checksum, Covered::AsData);
+    addresses(skb, Header { l3: inner.l3, v6: packet.v6 }, &old, &new, checksum, Covered::AsData);
     ports(skb, inner.l4, (&packet.dst, &packet.src), (&edit.dst, &edit.src), checksum);
     let outer = |now: Address, old: Address, new: Address| if now.is(&old) { new } else { now };
     let old = [inner.outer_src, inner.outer_dst];
@@ -59,20 +59,30 @@ fn error(skb: Skb, packet: &Packet, inner: &Inner, edit: &Edit) {
         outer(inner.outer_src, packet.src.address(), edit.src.address()),
         outer(inner.outer_dst, packet.dst.address(), edit.dst.address()),
     ];
-    addresses(skb, packet, &old, &new, checksum, Covered::ByPseudoHeader);
+    // ICMP's checksum covers no addresses, ICMPv6's does as TCP's.
+    let covered = if packet.v6 { Covered::ByPseudoHeader } else { Covered::AsData };
+    addresses(skb, Header { l3: packet.l3, v6: packet.v6 }, &old, &new, checksum, covered);
+}
+
+/// A network header.
+#[derive(Clone, Copy)]
+struct Header {
+    l3: u32,
+    v6: bool,
 }
 
 /// How the checksum behind the network header covers the addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Covered {
-    /// Through the pseudo header, as TCP's and ICMPv6's do; ICMP's does not at all.
+    /// Through the pseudo header, as TCP's and ICMPv6's do.
     ByPseudoHeader,
-    /// As part of what an ICMP error carries. With IPv4 the change is undone by that of the header's own checksum.
+    /// As part of what an ICMP error carries. With IPv4 the change is undone by that of the header's own checksum, or it is
+    /// not covered at all.
     AsData,
 }
 
 #[inline(always)]
-fn addresses(skb: Skb, at: &Packet, old: &[Address; 2], new: &[Address; 2], checksum: u32, covered: Covered) {
+fn addresses(skb: Skb, at: Header, old: &[Address; 2], new: &[Address; 2], checksum: u32, covered: Covered) {
     if at.v6 {
         let (mut from, mut to) = (old.map(|a| a.v6_words()), new.map(|a| a.v6_words()));
         let change = difference((&raw mut from).cast(), (&raw mut to).cast(), 32);
@@ -94,7 +104,7 @@ fn addresses(skb: Skb, at: &Packet, old: &[Address; 2], new: &[Address; 2], chec
     let change = difference((&raw mut from).cast(), (&raw mut to).cast(), 8);
     // SAFETY: the kernel checks the offset.
     let _ = unsafe { bpf_l3_csum_replace(skb.0, at.l3 + V4_CHECKSUM, 0, change, 0) };
-    if covered == Covered::ByPseudoHeader && matches!(at.kind, Kind::Tcp(_)) {
+    if covered == Covered::ByPseudoHeader {
         l4(skb, checksum, 0, change, BPF_F_PSEUDO_HDR as u64);
     }
     skb.store(at.l3 + V4_ADDRESSES, &to, 0);

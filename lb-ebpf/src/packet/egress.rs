@@ -6,7 +6,7 @@ use lb_common::{Endpoint, packet::NodeKey};
 use crate::{
     flows::{self, Found, is_ours},
     forward::{Wanted, forward},
-    maps::{RULES, VIPS},
+    maps::{PACKET, RULES, VIPS},
     nat::{Edit, Link, Packet, Parsed, Skb, parse, rewrite},
     reverse::{is_host, reverse},
     verdict::{LOOPBACK, NEXT, Place, RECEIVED, redirect},
@@ -16,8 +16,13 @@ use lb_common::packet::Rules;
 /// Decides over a packet that is about to leave.
 #[inline(always)]
 pub fn egress(skb: Skb, link: Link) -> i32 {
-    let Parsed::Packet(packet) = parse(skb, link) else {
+    let (Parsed::Packet(parsed), Some(place)) = (parse(skb, link), PACKET.get_ptr_mut(0)) else {
         return NEXT;
+    };
+    // SAFETY: a pointer that the lookup returned; nobody else uses it while this program runs.
+    let packet = unsafe {
+        parsed.store(place);
+        &*place
     };
     let Some(rules) = RULES.get_ptr(0) else {
         return NEXT;
@@ -26,9 +31,9 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
     if is_ours(packet.dst.port(), rules) {
         let key = NodeKey { backend: packet.src, port: packet.dst.port_word() as u64 };
         if let Some(found) = flows::by_node(&key)
-            && is_for(&found, &packet, is_loopback)
+            && is_for(&found, packet, is_loopback)
         {
-            return match reverse(skb, &packet, &found, rules) {
+            return match reverse(skb, packet, &found, rules) {
                 Ok(()) if is_loopback => redirect(LOOPBACK, RECEIVED),
                 Ok(()) => NEXT,
                 Err(verdict) => verdict,
@@ -36,10 +41,10 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
         }
     }
     if is_loopback {
-        return own(skb, &packet, rules);
+        return own(skb, packet, rules);
     }
     if is_ours(packet.src.port(), rules) {
-        mask(skb, &packet);
+        mask(skb, packet);
     }
     NEXT
 }

@@ -130,7 +130,12 @@ pub fn begin(
         (*flow).ifindex = what.ifindex;
     }
     backend.store(&mut node.backend);
+    // A flood may have taken a third of the ports: of so many tries one in thousands fails.
     let entered = enter(node, flow, rules)
+        || enter(node, flow, rules)
+        || enter(node, flow, rules)
+        || enter(node, flow, rules)
+        || enter(node, flow, rules)
         || enter(node, flow, rules)
         || enter(node, flow, rules)
         || enter(node, flow, rules);
@@ -152,7 +157,7 @@ fn enter(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool {
     if ports == 0 {
         return false;
     }
-    let port = first + (random as u64 * ports as u64 >> 32) as u32;
+    let port = first + ((random as u64 * ports as u64) >> 32) as u32;
     node.port = (port as u16).to_be() as u64;
     // SAFETY: a pointer that the lookup returned.
     OPEN_FLOWS.get_ptr(&*node).is_none() && OPENING_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()

@@ -37,7 +37,7 @@ pub fn forward(wanted: &Wanted) -> i32 {
     let client = ClientKey { client: packet.src, vip: packet.dst };
     let mut node = NodeKey { backend: packet.dst, port: 0 };
     let found = flows::by_client(&client, &mut node);
-    let segment = match packet.kind {
+    let segment = match packet.kind() {
         Kind::Icmp(_) => {
             return match found.get() {
                 Some(found) => send(wanted, &node, found.flow),

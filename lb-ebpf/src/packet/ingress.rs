@@ -6,7 +6,7 @@ use lb_common::packet::NodeKey;
 use crate::{
     flows::{self, is_ours},
     forward::{Wanted, forward},
-    maps::{RULES, VIPS},
+    maps::{PACKET, RULES, VIPS},
     nat::{Link, Packet, Parsed, Skb, parse},
     reverse::{is_host, reverse, unmask},
     verdict::{DROP, LOOPBACK, NEXT, Place, RECEIVED, redirect},
@@ -19,8 +19,13 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
     if skb.is_others() || skb.is_tagged() {
         return NEXT;
     }
-    let Parsed::Packet(packet) = parse(skb, link) else {
+    let (Parsed::Packet(parsed), Some(place)) = (parse(skb, link), PACKET.get_ptr_mut(0)) else {
         return NEXT;
+    };
+    // SAFETY: a pointer that the lookup returned; nobody else uses it while this program runs.
+    let packet = unsafe {
+        parsed.store(place);
+        &*place
     };
     let Some(rules) = RULES.get_ptr(0) else {
         return NEXT;
@@ -32,11 +37,11 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
             let source = unsafe { (*found.flow).source };
             if source.is(&packet.dst.address()) {
                 if !is_host(found.flow) {
-                    unmask(skb, &packet, found.flow);
+                    unmask(skb, packet, found.flow);
                     return NEXT;
                 }
-                return match reverse(skb, &packet, &found, rules) {
-                    Ok(()) => receive(skb, link, &packet),
+                return match reverse(skb, packet, &found, rules) {
+                    Ok(()) => receive(skb, link, packet),
                     Err(verdict) => verdict,
                 };
             }
@@ -44,7 +49,7 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
     }
     // SAFETY: an element's value is written once, before it is inserted.
     match unsafe { VIPS.get(packet.dst) } {
-        Some(&slot) => forward(&Wanted { skb, place: Place::Ingress(link), packet: &packet, slot, rules }),
+        Some(&slot) => forward(&Wanted { skb, place: Place::Ingress(link), packet: packet, slot, rules }),
         None => NEXT,
     }
 }

@@ -12,6 +12,7 @@ mod flows;
 mod forward;
 mod ingress;
 mod maps;
+#[allow(dead_code, unused_imports, reason = "the socket dataplane's programs use the rest")]
 #[path = "../nat/mod.rs"]
 mod nat;
 mod programs;

@@ -11,6 +11,8 @@ use lb_common::{
     socket::{Backend, MAX_BACKENDS, MAX_SERVICES, Service, Set},
 };
 
+use crate::nat::Packet;
+
 /// A slot for each VIP.
 #[map]
 pub static VIPS: HashMap<Endpoint, u32> = HashMap::with_max_entries(MAX_SERVICES + 1, 0);
@@ -51,3 +53,8 @@ pub static OPEN_FLOWS: LruHashMap<NodeKey, Flow> = LruHashMap::with_max_entries(
 /// runs on this processor is over before the next begins.
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// What was read of the packet. Whatever way it was read in, of what comes out of a map the verifier knows the same, that is
+/// nothing: so it goes on from here once, and comes to an end without CAP_PERFMON.
+#[map]
+pub static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);

@@ -17,7 +17,7 @@ use crate::{
 #[inline(always)]
 pub fn reverse(skb: Skb, packet: &Packet, found: &Found, rules: *const Rules) -> Result<(), i32> {
     let flow = found.flow;
-    match packet.kind {
+    match packet.kind() {
         Kind::Tcp(segment) => {
             if segment.is_fragment {
                 return Err(drop(DROP_FRAGMENT));

@@ -10,14 +10,15 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use lb_common::socket::{
-    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_WAITING,
+    SIGNAL_REFUSED, SIGNAL_RETRANSMITTED, TRACK_CLOSED, TRACK_CONNECTING, TRACK_ESTABLISHED, TRACK_SENT_ON,
     Track,
 };
+use lb_common::{Address, Endpoint};
 
 use crate::{
     choose::add,
     maps::{BACKENDS, SYN_JIFFIES, TRACKS},
-    patience, signal,
+    patience, rescue, signal,
 };
 
 /// What a connection of ours calls back for.
@@ -28,7 +29,7 @@ const TCP_CLOSE: u32 = 7;
 
 /// Takes one event of a socket. Sockets that we did not connect have no record and cost one lookup.
 #[inline(always)]
-pub fn follow(ctx: &SockOpsContext) {
+pub fn follow<const RESCUES: bool>(ctx: &SockOpsContext) {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if record(ctx).is_some() {
@@ -50,8 +51,16 @@ pub fn follow(ctx: &SockOpsContext) {
         }
         BPF_SOCK_OPS_RTO_CB | BPF_SOCK_OPS_RETRANS_CB => {
             if let Some(track) = record(ctx) {
+                let is_sent_on = track.state == TRACK_SENT_ON;
+                if is_sent_on {
+                    track.state = TRACK_CONNECTING;
+                }
                 patience::bound(ctx, track);
                 signal::send(track, SIGNAL_RETRANSMITTED);
+                // What is sent next, after this call, is the SYN once more.
+                if RESCUES && ctx.op() == BPF_SOCK_OPS_RTO_CB && !is_sent_on && rescue::is_unanswered(track) {
+                    let _ = rescue::begin(&own(ctx, track), track);
+                }
             }
         }
         BPF_SOCK_OPS_STATE_CB => {
@@ -78,14 +87,30 @@ fn record(ctx: &SockOpsContext) -> Option<&'static mut Track> {
     }
 }
 
+/// The socket's own end.
 #[inline(always)]
-fn is_connecting(state: u32) -> bool {
-    state == TRACK_CONNECTING || state == TRACK_WAITING
+fn own(ctx: &SockOpsContext, track: &Track) -> Endpoint {
+    // In the machine's order, unlike the peer's.
+    let port = (ctx.local_port() as u16).to_be() as u32;
+    let address = if track.backend.address().is_v4() {
+        Address::from_v4_word(ctx.local_ip4())
+    } else {
+        Address::from_v6_words(local_ip6(ctx))
+    };
+    Endpoint::new(address, port)
+}
+
+/// Word by word: the kernel gives access to no more than one at a time.
+#[inline(always)]
+fn local_ip6(ctx: &SockOpsContext) -> [u32; 4] {
+    // SAFETY: the verifier vouches for the context and its fields.
+    let word = |at: usize| unsafe { (&raw const (*ctx.ops).local_ip6).cast::<u32>().add(at).read_volatile() };
+    [word(0), word(1), word(2), word(3)]
 }
 
 #[inline(always)]
 fn established(track: &mut Track) {
-    if !is_connecting(track.state) {
+    if !rescue::is_unanswered(track) {
         return;
     }
     track.state = TRACK_ESTABLISHED;
@@ -106,7 +131,7 @@ fn closed(ctx: &SockOpsContext, track: &mut Track) {
     unsafe {
         if state == TRACK_ESTABLISHED {
             add(&raw mut (*backend).active, u64::MAX);
-        } else if is_connecting(state) && (*ctx.ops).segs_in == 1 {
+        } else if rescue::is_unanswered_state(state) && (*ctx.ops).segs_in == 1 {
             // Exactly one segment came in, and it closed the socket: a RST. A give-up has none.
             add(&raw mut (*backend).refused, 1);
             signal::send(track, SIGNAL_REFUSED);

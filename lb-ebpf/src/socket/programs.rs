@@ -2,13 +2,15 @@
 
 use aya_ebpf::{
     helpers::generated::bpf_set_retval,
-    macros::{cgroup_sock_addr, sock_ops},
-    programs::{SockAddrContext, SockOpsContext},
+    macros::{cgroup_sock_addr, classifier, sock_ops},
+    programs::{SockAddrContext, SockOpsContext, TcContext},
 };
 use lb_common::{Address, Endpoint};
 
 use crate::{
-    count, maps, track,
+    count, maps,
+    nat::{Link, Skb},
+    packets, track,
     translate::{self, Hook, Verdict},
 };
 
@@ -94,8 +96,40 @@ pub fn lbctl_getpeername6(ctx: SockAddrContext) -> i32 {
 /// Counts established and refused connections.
 #[sock_ops]
 pub fn lbctl_sockops(ctx: SockOpsContext) -> u32 {
-    count::follow(&ctx);
+    count::follow::<false>(&ctx);
     1
+}
+
+/// As `lbctl_sockops`, and sends those that are not answered to another backend. A program of its own: before Linux 6.16 it needs
+/// CAP_PERFMON, which must not be needed for the rest.
+#[sock_ops]
+pub fn lbctl_sockops_rescue(ctx: SockOpsContext) -> u32 {
+    count::follow::<true>(&ctx);
+    1
+}
+
+/// On the way in by an interface that leads to a backend, with an Ethernet header.
+#[classifier]
+pub fn lbctl_rescue_in(ctx: TcContext) -> i32 {
+    packets::ingress(Skb(ctx.skb.skb), Link::Ethernet)
+}
+
+/// On the way out by such an interface, or by the loopback interface to a backend on this node.
+#[classifier]
+pub fn lbctl_rescue_out(ctx: TcContext) -> i32 {
+    packets::egress(Skb(ctx.skb.skb), Link::Ethernet)
+}
+
+/// As `lbctl_rescue_in`, by one without a header.
+#[classifier]
+pub fn lbctl_rescue_in_l3(ctx: TcContext) -> i32 {
+    packets::ingress(Skb(ctx.skb.skb), Link::None)
+}
+
+/// As `lbctl_rescue_out`, by one without a header.
+#[classifier]
+pub fn lbctl_rescue_out_l3(ctx: TcContext) -> i32 {
+    packets::egress(Skb(ctx.skb.skb), Link::None)
 }
 
 #[inline(always)]

@@ -29,7 +29,8 @@ pub fn send(track: &Track, kind: u64) {
     // SAFETY: reserved memory of that size, filled word by word.
     unsafe {
         track.vip.store(&mut (*signal).vip);
-        track.backend.store(&mut (*signal).backend);
+        // Of a connection that was sent to another it is that one.
+        (*backend).endpoint.store(&mut (*signal).backend);
         (*signal).kind = kind;
     }
     entry.submit(0);

@@ -11,8 +11,13 @@ macro_rules! tell {
 mod choose;
 mod count;
 mod maps;
+#[allow(dead_code, unused_imports, reason = "the packet dataplane's programs use the rest")]
+#[path = "../nat/mod.rs"]
+mod nat;
+mod packets;
 mod patience;
 mod programs;
+mod rescue;
 mod signal;
 mod track;
 mod translate;

@@ -77,6 +77,8 @@ pub(super) struct Inputs {
     pub(super) _operator_tx: mpsc::Sender<OperatorCall>,
     pub(super) addresses: mpsc::Receiver<BTreeSet<IpAddr>>,
     pub(super) config_changed: mpsc::Receiver<()>,
+    /// Interfaces or routes have changed.
+    pub(super) network_changed: mpsc::Receiver<()>,
     pub(super) hosts_kept: watch::Receiver<Option<Kept>>,
     pub(super) state_kept: watch::Receiver<Option<Kept>>,
     pub(super) signals: Signals,
@@ -104,6 +106,7 @@ enum Wake {
     Listed(News),
     Reload { forced: bool },
     Opened(Asked),
+    Network,
     Kept,
     Stop,
 }
@@ -128,6 +131,7 @@ impl Agent {
                 Wake::Listed(news) => self.take_news(news),
                 Wake::Reload { forced } => self.reload(forced),
                 Wake::Opened(asked) => self.take_opened(asked),
+                Wake::Network => self.outputs.reconciler.look_again(),
                 Wake::Kept => self.note_kept(),
             }
             self.publish();
@@ -167,6 +171,7 @@ impl Agent {
             Some(()) = inputs.config_changed.recv() => Wake::Reload { forced: false },
             asked = moving.opened() => Wake::Opened(asked),
             Some(addresses) = inputs.addresses.recv() => Wake::Event(Event::Addresses(addresses)),
+            Some(()) = inputs.network_changed.recv() => Wake::Network,
             Ok(()) = inputs.hosts_kept.changed() => Wake::Kept,
             Ok(()) = inputs.state_kept.changed() => Wake::Kept,
             () = inputs.alarm.wait() => Wake::Event(Event::Tick),

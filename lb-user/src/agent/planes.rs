@@ -179,6 +179,11 @@ impl Planes {
         self.current.iter_mut().try_for_each(|plane| plane.settle())
     }
 
+    /// Whether the next comparison goes on with what the last one began.
+    pub(super) fn are_unfinished(&self) -> bool {
+        self.current.iter().any(|plane| plane.is_unfinished())
+    }
+
     pub(super) fn resync(&self) -> Duration {
         self.current.iter().map(|plane| plane.resync()).min().unwrap_or(IDLE)
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::chain;
 use crate::probe::{
-    ProbeEvent, ProbeRequest, Prober,
+    Mistaken, ProbeEvent, ProbeRequest, Prober,
     tls::{self, TlsSettings},
 };
 
@@ -18,6 +18,7 @@ use crate::probe::{
 pub(super) struct Probers {
     running: BTreeMap<BackendKey, Running>,
     events: mpsc::Sender<ProbeEvent>,
+    mistaken: Mistaken,
     trust: Vec<Trust>,
 }
 
@@ -35,8 +36,8 @@ struct Trust {
 }
 
 impl Probers {
-    pub(super) fn new(events: mpsc::Sender<ProbeEvent>) -> Self {
-        Self { running: BTreeMap::new(), events, trust: Vec::new() }
+    pub(super) fn new(events: mpsc::Sender<ProbeEvent>, mistaken: Mistaken) -> Self {
+        Self { running: BTreeMap::new(), events, mistaken, trust: Vec::new() }
     }
 
     /// Begins to keep a connection, in place of an earlier one. A probe that was under way is made anew.
@@ -45,7 +46,8 @@ impl Probers {
             CheckKind::Https(_, check) => self.settings(check),
             CheckKind::Http(_) | CheckKind::Tcp => None,
         };
-        let prober = Prober::spawn(target.clone(), settings, self.events.clone());
+        let prober =
+            Prober::spawn_beside(target.clone(), settings, self.events.clone(), self.mistaken.clone());
         let under_way = self.running.get(&target.key).and_then(|running| running.under_way);
         if let Some(request) = under_way {
             prober.probe(request);
@@ -189,7 +191,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ca = dir.path().join("ca.crt");
         let (tx, _rx) = mpsc::channel(8);
-        let mut probers = Probers::new(tx);
+        let mut probers = Probers::new(tx, Mistaken::default());
         probers.start(target(&ca));
         assert_eq!(probers.complaints().count(), 1);
         probers.retry_trust();
@@ -202,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn an_authority_that_nobody_uses_any_more_is_forgotten() {
         let (tx, _rx) = mpsc::channel(8);
-        let mut probers = Probers::new(tx);
+        let mut probers = Probers::new(tx, Mistaken::default());
         probers.start(target(Path::new("/none/a.crt")));
         probers.start(target(Path::new("/none/b.crt")));
         assert_eq!(probers.complaints().count(), 1, "the target's second check replaced its first");

@@ -134,6 +134,17 @@ impl Reconciler {
     }
 }
 
+impl Reconciler {
+    /// Has the kernel compared now: what the dataplane stands on has changed.
+    pub(super) fn look_again(&self) {
+        let mut orders = self.shared.lock();
+        if orders.generation > 0 {
+            orders.news = true;
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
 impl Drop for Reconciler {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
@@ -190,8 +201,9 @@ impl Worker {
                     self.report(ordered, true);
                 }
                 Wake::Resync => {
+                    let goes_on = self.planes.are_unfinished();
                     let found = self.reconcile();
-                    self.report(found, false);
+                    self.report(found, goes_on);
                 }
             }
             resync_at = Instant::now() + self.planes.resync();

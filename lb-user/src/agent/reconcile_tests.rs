@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{collections::BTreeSet, sync::Mutex};
 
 use lb_core::desired::{DesiredBackend, DesiredService};
 

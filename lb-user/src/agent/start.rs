@@ -1,6 +1,12 @@
 //! Putting an agent together.
 
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use lb_core::{
@@ -36,6 +42,7 @@ use crate::{
         alarm::Alarm,
         hosts::watch::{self as file_watch, WatchError},
         lock::{self, AgentLock, LockError},
+        netlink::changes::{self, ChangesError},
         node,
         state_file::StateFile,
     },
@@ -102,6 +109,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Agent, AgentError> {
         _operator_tx: operator_tx,
         addresses: watch_addresses(),
         config_changed: watch_config(&options),
+        network_changed: watch_network(),
         hosts_kept,
         state_kept,
         signals,
@@ -205,7 +213,7 @@ fn keep(
     }
     tokio::spawn(keepers::keep_state(StateFile::new(&config.state_dir), state_wanted, state_tx));
     let outputs = Outputs {
-        probers: Probers::new(probes),
+        probers: Probers::new(probes, dataplane::sent_on(&config.bpffs)),
         followers,
         reconciler,
         hosts,
@@ -223,6 +231,27 @@ fn watch_addresses() -> mpsc::Receiver<std::collections::BTreeSet<std::net::IpAd
         let Err(error) = addresses::watch(tx).await;
         if !matches!(error, AddressError::Closed) {
             tracing::warn!("{}", chain(&error));
+        }
+    });
+    rx
+}
+
+/// From one look at a changed network to the next: where routes come and go all the time, that must not keep a core busy.
+const NETWORK_PACE: Duration = Duration::from_millis(500);
+
+/// Programs hang on interfaces, and know the routes to the backends.
+fn watch_network() -> mpsc::Receiver<()> {
+    let (changed, mut changes) = mpsc::channel(1);
+    let (tx, rx) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let Err(error) = changes::follow(changed).await;
+        if !matches!(error, ChangesError::Closed) {
+            tracing::warn!("{}; they are looked at every few seconds", chain(&error));
+        }
+    });
+    tokio::spawn(async move {
+        while changes.recv().await.is_some() && tx.send(()).await.is_ok() {
+            tokio::time::sleep(NETWORK_PACE).await;
         }
     });
     rx
@@ -246,9 +275,8 @@ fn watch_config(options: &RunOptions) -> mpsc::Receiver<()> {
 
 /// Connections are read from the kernel when somebody asks for them.
 fn list_connections(bpffs: PathBuf) -> admin::Connections {
-    Arc::new(move |filter, services| {
-        dataplane::connections(&bpffs, filter, services).map_err(|error| chain(&error))
-    })
+    let connections = dataplane::Connections::new(bpffs);
+    Arc::new(move |filter, services| connections.list(filter, services).map_err(|error| chain(&error)))
 }
 
 /// Counters are read from the kernel when somebody asks for them.

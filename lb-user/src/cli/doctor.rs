@@ -33,7 +33,7 @@ Examples:
   lbctl doctor --vip 10.103.97.2:6443 --backend 192.168.0.2:6443 --hostname apiserver.cluster.local
 
 Exit codes: 0 nothing fails; 4 the kernel or the host lacks what a dataplane needs (DATAPLANE, SOCKET-KERNEL, \
-IPVS-KERNEL); 5 no permission (CAPABILITIES); 2 the config is wrong (CONFIG); 1 anything else fails. Of several the \
+IPVS-KERNEL, PACKET-KERNEL); 5 no permission (CAPABILITIES); 2 the config is wrong (CONFIG); 1 anything else fails. Of several the \
 first of 5, 4, 2, 1. Warnings do not count.")]
 pub(super) struct Doctor {
     /// Where the host's /etc, /proc, /sys and so on are, for a container that has them mounted elsewhere [default: /]

@@ -12,9 +12,12 @@ use lb_core::{
 };
 
 use super::{
-    Counters, DataplaneError, ipvs::IpvsDataplane, packet::PacketDataplane, socket::SocketDataplane,
+    Counters, DataplaneError,
+    ipvs::IpvsDataplane,
+    packet::PacketDataplane,
+    socket::{self, RescuedMaps, SocketDataplane},
 };
-use crate::os::capability;
+use crate::{os::capability, probe::Mistaken};
 
 /// One service that the kernel holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +101,15 @@ pub fn peek(bpffs: &Path, state_dir: &Path) -> Result<Option<Held>, DataplaneErr
         held.count(SocketDataplane::peek_counters(bpffs)?);
     }
     Ok(held)
+}
+
+/// Tells which sockets were sent on to another backend than the one that they seem to talk to.
+pub fn sent_on(bpffs: &Path) -> Mistaken {
+    let pins = socket::pins(bpffs);
+    Mistaken::by(move |backend| match RescuedMaps::are_pinned(&pins) {
+        true => RescuedMaps::not_of(&pins, backend),
+        false => BTreeSet::new(),
+    })
 }
 
 /// What the kernel counted.

@@ -17,18 +17,27 @@ pub mod services;
 pub mod socket;
 pub mod tc;
 
-use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, ops::AddAssign, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    net::SocketAddr,
+    ops::AddAssign,
+    time::Duration,
+};
 
 use lb_core::{
+    config::Config,
     control::{Eviction, Pair},
     desired::DesiredState,
+    doctor::PacketFacts,
     model::DataplaneKind,
 };
 
-pub use connections::connections;
+pub use connections::{Connections, connections};
 pub use error::{DataplaneError, Unsupported};
-pub use held::{Held, HeldService, cleanup, counters, peek};
+pub use held::{Held, HeldService, cleanup, counters, peek, sent_on};
 pub use open::{Opened, Opener, Told, preferred};
+pub use packet::try_programs as try_packet_programs;
 pub use plan::plan;
 pub use plane::Plane;
 
@@ -74,6 +83,11 @@ pub trait Dataplane {
     /// How often the kernel is compared with what it should hold, though nothing is known to have changed.
     fn resync(&self) -> Duration;
 
+    /// Whether the last comparison left something for the next, which is due soon.
+    fn is_unfinished(&self) -> bool {
+        false
+    }
+
     /// From now on takes no new connections. Those that were made through it go on, are counted, and can be ended.
     fn quiesce(&mut self) -> Result<(), DataplaneError>;
 
@@ -84,10 +98,12 @@ pub trait Dataplane {
     fn remove(&mut self) -> Result<(), DataplaneError>;
 }
 
-/// For a dataplane that SPEC names and this version lacks.
-fn not_yet(dataplane: DataplaneKind) -> Unsupported {
-    let feature = "anything in this version of lbctl".to_owned();
-    Unsupported { feature, dataplane, remedy: "set dataplane to auto, socket or ipvs" }
+/// What the packet dataplane meets on this node, or would.
+pub fn survey_packets(
+    config: &Config,
+    backends: &BTreeSet<SocketAddr>,
+) -> Result<PacketFacts, DataplaneError> {
+    packet::PacketDataplane::survey(&open::packet_options(config), backends)
 }
 
 /// What the kernel counted for one backend of one VIP.

@@ -117,9 +117,15 @@ impl Opener {
         let cgroup = cgroup::find(config.cgroup.as_deref())?;
         bpffs::ensure(&config.bpffs)?;
         let lock = self.locks.acquire(&config.bpffs)?;
-        let options =
-            Options { bpffs: config.bpffs.clone(), cgroup, scope: config.scope, node: node::name(), log };
-        let (dataplane, Loaded { logger, signals }) = SocketDataplane::open(options)?;
+        let options = Options {
+            bpffs: config.bpffs.clone(),
+            cgroup,
+            scope: config.scope,
+            node: node::name(),
+            rescue: config.rescue,
+            log,
+        };
+        let (dataplane, Loaded { logger, signals, .. }) = SocketDataplane::open(options)?;
         Ok((Box::new(dataplane.holding(lock)), Told { logger, signals: Some(signals) }))
     }
 

@@ -9,7 +9,8 @@ use lb_core::{
 use super::{
     Dataplane as _, DataplaneError,
     ipvs::{self, IpvsDataplane},
-    not_yet,
+    open::packet_options,
+    packet::PacketDataplane,
     socket::{self, SocketDataplane},
 };
 use crate::os::{bpffs, cgroup, node};
@@ -20,14 +21,16 @@ pub fn plan(config: &Config, desired: &DesiredState) -> Result<Vec<String>, Data
     match config.dataplane {
         Some(Dataplanes::One(kind)) => plan_one(kind, config, desired),
         Some(pair @ Dataplanes::SocketAndPacket) => {
-            let plans = pair.kinds().iter().map(|kind| plan_one(*kind, config, desired));
-            Ok(plans.collect::<Result<Vec<_>, _>>()?.concat())
+            let mut lines = Vec::new();
+            for kind in pair.kinds() {
+                let more = plan_one(*kind, config, desired)?;
+                lines.extend(more.into_iter().map(|line| format!("{kind}: {line}")));
+            }
+            Ok(lines)
         }
         None => match plan_socket(config, desired) {
             Err(DataplaneError::Missing { .. }) => match plan_ipvs(config, desired) {
-                Err(error @ DataplaneError::Missing { .. }) => {
-                    plan_packet(config, desired).map_err(|_| error)
-                }
+                Err(DataplaneError::Missing { .. }) => plan_packet(config, desired),
                 planned => planned,
             },
             planned => planned,
@@ -47,8 +50,15 @@ fn plan_one(
     }
 }
 
-fn plan_packet(_config: &Config, _desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
-    Err(not_yet(DataplaneKind::Packet).into())
+fn plan_packet(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
+    let mut lines = mount(config)?;
+    lines.extend(PacketDataplane::plan(&packet_options(config), desired)?);
+    Ok(lines)
+}
+
+fn mount(config: &Config) -> Result<Vec<String>, DataplaneError> {
+    let line = format!("mount a BPF file system for {}", config.bpffs.display());
+    Ok(if bpffs::lies_on_bpffs(&config.bpffs)? { Vec::new() } else { vec![line] })
 }
 
 fn plan_ipvs(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
@@ -61,10 +71,7 @@ fn plan_ipvs(config: &Config, desired: &DesiredState) -> Result<Vec<String>, Dat
 
 fn plan_socket(config: &Config, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
     let cgroup = cgroup::find(config.cgroup.as_deref())?;
-    let mut lines = Vec::new();
-    if !bpffs::lies_on_bpffs(&config.bpffs)? {
-        lines.push(format!("mount a BPF file system for {}", config.bpffs.display()));
-    }
+    let mut lines = mount(config)?;
     let observed = SocketDataplane::peek(&config.bpffs, Some(&cgroup))?.unwrap_or_default();
     let wanted = socket::lower(desired, Some(config.scope), &node::name());
     lines.extend(SocketDataplane::diff(&observed, &wanted).iter().map(ToString::to_string));

@@ -34,6 +34,11 @@ pub trait Plane: Send {
     /// [`Dataplane::resync`].
     fn resync(&self) -> Duration;
 
+    /// [`Dataplane::is_unfinished`].
+    fn is_unfinished(&self) -> bool {
+        false
+    }
+
     /// [`Dataplane::quiesce`].
     fn quiesce(&mut self) -> Result<(), DataplaneError>;
 
@@ -86,6 +91,10 @@ impl<D: Dataplane + Send> Plane for D {
 
     fn resync(&self) -> Duration {
         Dataplane::resync(self)
+    }
+
+    fn is_unfinished(&self) -> bool {
+        Dataplane::is_unfinished(self)
     }
 
     fn quiesce(&mut self) -> Result<(), DataplaneError> {

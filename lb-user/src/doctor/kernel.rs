@@ -49,7 +49,7 @@ fn is_allowed(facts: &Facts) -> bool {
 }
 
 /// An error with its causes, the first line of each: the verifier's log follows in the next ones.
-fn first_lines(error: &DataplaneError) -> String {
+pub(super) fn first_lines(error: &DataplaneError) -> String {
     let causes =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |&error| error.source());
     let lines = causes.map(|cause| cause.to_string().lines().next().unwrap_or_default().to_owned());

@@ -15,6 +15,7 @@ mod kube_proxy;
 mod links;
 mod manifest;
 mod modules;
+mod packet;
 mod processes;
 mod proxy;
 mod variables;
@@ -75,6 +76,8 @@ pub fn gather(options: Options, mut progress: impl FnMut(&'static str)) -> Facts
     }
     progress("connecting to the virtual addresses");
     effect::look(&places, &mut facts);
+    progress("looking at what packets meet");
+    packet::look(&host, &mut facts);
     facts
 }
 

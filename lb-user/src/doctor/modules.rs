@@ -1,4 +1,4 @@
-//! Kernel modules of the IPVS dataplane, from files: asking the kernel for IPVS would load it.
+//! Kernel modules that a dataplane may need, from files: asking the kernel for them would load them.
 
 use std::io;
 
@@ -6,8 +6,9 @@ use lb_core::doctor::{Code, Facts, Module};
 
 use super::{Host, gap};
 
-/// What the dataplane may need.
-const NAMES: [&str; 5] = ["ip_vs", "ip_vs_wrr", "ip_vs_wlc", "ip_vs_mh", "nf_tables"];
+/// What the IPVS dataplane may need, and before Linux 6.6 the packet dataplane.
+const NAMES: [&str; 7] =
+    ["ip_vs", "ip_vs_wrr", "ip_vs_wlc", "ip_vs_mh", "nf_tables", "sch_ingress", "cls_bpf"];
 
 /// Where distributions keep modules, the second one where /lib is no link to /usr/lib.
 const DIRECTORIES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];

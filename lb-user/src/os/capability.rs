@@ -29,6 +29,14 @@ pub fn missing() -> io::Result<Vec<&'static str>> {
     Ok(NEEDED.into_iter().filter(|(set, _)| is_missing(*set)).map(|(_, name)| name).collect())
 }
 
+/// Every one that is missing of those that only the packet dataplane needs. Before Linux 5.8 there was no CAP_PERFMON, and
+/// CAP_SYS_ADMIN includes it everywhere.
+pub fn missing_for_packets() -> Vec<&'static str> {
+    let perfmon = has(CapabilitySet::PERFMON) || has(CapabilitySet::SYS_ADMIN);
+    let needed = [(perfmon, "CAP_PERFMON"), (has(CapabilitySet::NET_RAW), "CAP_NET_RAW")];
+    needed.into_iter().filter(|(held, _)| !held).map(|(_, name)| name).collect()
+}
+
 /// Whether this process holds a capability. Where that cannot be read it is taken to be so: the kernel decides.
 pub fn has(capability: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|held| held.effective.contains(capability)) || capabilities(None).is_err()

@@ -1,6 +1,6 @@
 //! Ending sockets: NETLINK_SOCK_DIAG, sock_diag(7), and SOCK_DESTROY (Linux 4.9, CONFIG_INET_DIAG_DESTROY).
 
-use std::{io, net, time::Duration};
+use std::{collections::BTreeSet, io, net, time::Duration};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla as _};
 use netlink_packet_sock_diag::{
@@ -188,14 +188,19 @@ impl SockDiag {
 
     /// How long ago the last data came from `peer`, on any connection of this network namespace that is open; `None`: none
     /// came within `time`.
-    pub fn last_heard(&self, peer: net::SocketAddr, time: Duration) -> io::Result<Option<Duration>> {
+    pub fn last_heard(
+        &self,
+        peer: net::SocketAddr,
+        time: Duration,
+        but: &BTreeSet<net::SocketAddr>,
+    ) -> io::Result<Option<Duration>> {
         // The kernel compares the port, and passes the others by.
         let request = |family| {
             let mut asked = inet_request(family);
             asked.socket_id.destination_port = peer.port();
             serialize(asked, NLM_F_REQUEST | NLM_F_DUMP)
         };
-        let sockets = self.dump(request, |socket| socket.peer == peer)?;
+        let sockets = self.dump(request, |socket| socket.peer == peer && !but.contains(&socket.own))?;
         Ok(sockets.into_iter().filter_map(|socket| socket.progress?.heard_within(time)).min())
     }
 

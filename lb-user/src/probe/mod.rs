@@ -19,6 +19,8 @@ mod tcp;
 pub mod tls;
 mod vigil;
 
+pub use vigil::Mistaken;
+
 use std::{mem, net::SocketAddr, pin::pin, sync::Arc};
 
 use lb_core::{
@@ -102,8 +104,22 @@ impl Prober {
     ///
     /// Outside of a tokio runtime.
     pub fn spawn(target: ProbeTarget, tls: Option<TlsSettings>, events: mpsc::Sender<ProbeEvent>) -> Self {
+        Self::spawn_beside(target, tls, events, Mistaken::default())
+    }
+
+    /// As [`Self::spawn`], where some sockets only seem to talk to the backend.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub fn spawn_beside(
+        target: ProbeTarget,
+        tls: Option<TlsSettings>,
+        events: mpsc::Sender<ProbeEvent>,
+        mistaken: Mistaken,
+    ) -> Self {
         let (requests, asked) = watch::channel(ProbeRequest::default());
-        let (key, vigil) = (target.key.clone(), Vigil::new(target.address()));
+        let (key, vigil) = (target.key.clone(), Vigil::new(target.address(), mistaken));
         let plan = Arc::new(Plan::new(target, tls));
         let watcher = Watcher {
             key,

@@ -9,8 +9,10 @@
 //! does not hang. Connections of pods, and those through IPVS, whose peer is the VIP, are not seen here.
 
 use std::{
-    io,
+    collections::BTreeSet,
+    fmt, io,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,9 +36,33 @@ const RECENT: Duration = Duration::from_secs(1);
 /// After this a silence is no news: probes go on, and give the verdict.
 const LONGEST: Duration = Duration::from_secs(10);
 
+/// Which sockets that seem to talk to a backend talk to another one: those that a dataplane has sent on.
+#[derive(Clone, Default)]
+pub struct Mistaken(Option<Arc<MistakenFn>>);
+
+type MistakenFn = dyn Fn(SocketAddr) -> BTreeSet<SocketAddr> + Send + Sync;
+
+impl Mistaken {
+    /// Asks this for the sockets' own ends, given the backend that they seem to talk to.
+    pub fn by(ask: impl Fn(SocketAddr) -> BTreeSet<SocketAddr> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    fn of(&self, backend: SocketAddr) -> BTreeSet<SocketAddr> {
+        self.0.as_ref().map(|ask| ask(backend)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Mistaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mistaken")
+    }
+}
+
 /// What is known about a backend's silence, while there is one.
 pub(super) struct Vigil {
     address: SocketAddr,
+    mistaken: Mistaken,
     silence: Option<Watch>,
 }
 
@@ -55,8 +81,8 @@ struct Watch {
 }
 
 impl Vigil {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, silence: None }
+    pub(super) fn new(address: SocketAddr, mistaken: Mistaken) -> Self {
+        Self { address, mistaken, silence: None }
     }
 
     /// Something was asked at `since`, from `own` where that is an old connection, and the answer is missed. Nothing
@@ -90,7 +116,7 @@ impl Vigil {
                 Some(knock) = watch.knocks.join_next() => watch.answered |= knock.unwrap_or(false),
                 () = time::sleep_until(watch.next) => {
                     if watch.since.elapsed() < LONGEST {
-                        return watch.look(self.address);
+                        return watch.look(self.address, &self.mistaken);
                     }
                     self.silence = None;
                 }
@@ -100,9 +126,9 @@ impl Vigil {
 }
 
 impl Watch {
-    fn look(&mut self, address: SocketAddr) -> Silence {
+    fn look(&mut self, address: SocketAddr, mistaken: &Mistaken) -> Silence {
         self.acknowledged |= self.own.is_some_and(|own| is_acknowledged(own, address));
-        self.listen(address);
+        self.listen(address, mistaken);
         let heard = self.heard.filter(|heard| heard.elapsed() < RECENT);
         let host = match (heard, self.acknowledged, self.answered) {
             (Some(heard), ..) => HostSign::Serving { heard },
@@ -122,21 +148,22 @@ impl Watch {
         Silence { since: self.since, host }
     }
 
-    fn listen(&mut self, address: SocketAddr) {
+    fn listen(&mut self, address: SocketAddr, mistaken: &Mistaken) {
         let now = Instant::now();
         if now < self.next_everybody {
             return;
         }
         self.next_everybody = now + EVERYBODY_PACE;
-        if let Some(ago) = last_heard(address, now.saturating_duration_since(self.since)) {
+        let time = now.saturating_duration_since(self.since);
+        if let Some(ago) = last_heard(address, time, &mistaken.of(address)) {
             self.heard = now.checked_sub(ago);
         }
     }
 }
 
 /// How long ago somebody heard of the backend, if somebody did within that time.
-fn last_heard(address: SocketAddr, time: Duration) -> Option<Duration> {
-    SockDiag::open().and_then(|diag| diag.last_heard(address, time)).unwrap_or_else(|error| {
+fn last_heard(address: SocketAddr, time: Duration, but: &BTreeSet<SocketAddr>) -> Option<Duration> {
+    SockDiag::open().and_then(|diag| diag.last_heard(address, time, but)).unwrap_or_else(|error| {
         tracing::debug!(%error, "failed to look at the connections to a silent backend");
         None
     })
@@ -200,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_told_before_an_answer_is_missed_and_after_it_came() {
         let (_listener, address) = server().await;
-        let mut vigil = Vigil::new(address);
+        let mut vigil = Vigil::new(address, Mistaken::default());
         let quiet = Duration::from_millis(200);
         assert!(time::timeout(quiet, vigil.next()).await.is_err());
         vigil.begin(Instant::now(), None);
@@ -212,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_host_that_answers_a_knock_is_there() {
         let (listener, address) = server().await;
-        let mut vigil = Vigil::new(address);
+        let mut vigil = Vigil::new(address, Mistaken::default());
         vigil.begin(Instant::now(), None);
         assert_eq!(nth(&mut vigil, 1).await, HostSign::Nothing { packets: 1 });
         assert_eq!(nth(&mut vigil, 2).await, HostSign::Acknowledged);
@@ -227,10 +254,36 @@ mod tests {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.writable().await.unwrap();
         stream.try_write(b"a question").unwrap();
-        let mut vigil = Vigil::new(address);
+        let mut vigil = Vigil::new(address, Mistaken::default());
         vigil.begin(Instant::now(), Some(stream.local_addr().unwrap()));
         time::sleep(Duration::from_millis(20)).await;
         assert_eq!(nth(&mut vigil, 1).await, HostSign::Acknowledged);
         assert_eq!(vigil.silence.unwrap().packets, 1, "nobody knocks");
+    }
+
+    /// A stand-in that sends something on the connection that it accepts.
+    async fn talks() -> (TcpStream, TcpListener, SocketAddr) {
+        let (listener, address) = server().await;
+        let stream = TcpStream::connect(address).await.unwrap();
+        (stream, listener, address)
+    }
+
+    #[tokio::test]
+    async fn what_another_backend_says_on_a_connection_that_was_sent_on_is_no_sign_of_this_one() {
+        let (stream, listener, address) = talks().await;
+        let (peer, _) = listener.accept().await.unwrap();
+        let own = stream.local_addr().unwrap();
+        for (mistaken, heard) in [(Mistaken::default(), true), (Mistaken::by(move |_| [own].into()), false)] {
+            let mut vigil = Vigil::new(address, mistaken);
+            vigil.begin(Instant::now(), None);
+            time::sleep(Duration::from_millis(60)).await;
+            peer.try_write(b"something").unwrap();
+            let mut signs = Vec::new();
+            for _ in 0..8 {
+                signs.push(nth(&mut vigil, 1).await);
+            }
+            let is_heard = signs.iter().any(|sign| matches!(sign, HostSign::Serving { .. }));
+            assert_eq!(is_heard, heard, "{signs:?}");
+        }
     }
 }

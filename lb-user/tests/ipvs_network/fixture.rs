@@ -17,7 +17,7 @@ use lb_user::os::netns;
 
 /// A network namespace with its loopback up, gone when dropped.
 pub struct Netns {
-    name: String,
+    pub name: String,
     file: File,
 }
 
@@ -29,10 +29,6 @@ impl Netns {
         sh(&format!("ip netns add {name} && ip -n {name} link set lo up"));
         let file = File::open(format!("/run/netns/{name}")).unwrap();
         Self { name, file }
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Runs something in the namespace.

@@ -1,12 +1,25 @@
 //! The same with IPVS itself, made by ipvsadm(8).
 
-use std::{collections::BTreeSet, io, net::SocketAddr, path::Path, time::Instant};
+use std::{
+    collections::BTreeSet,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use lb_core::model::Scope;
-use lb_user::dataplane::ipvs::kernel::{
-    nft::{self, Table},
-    route,
-    sysctl::{self, Sysctl},
+use lb_user::{
+    dataplane::{
+        ipvs::kernel::{
+            nft::{self, Table},
+            route,
+            sysctl::{self, Sysctl},
+        },
+        tc,
+    },
+    os::netlink::vip_routes::VipRoute,
 };
 
 use crate::fixture::{Lab, MASTER, MASTER6, NODE, NODE6, Netns, ip};
@@ -44,6 +57,36 @@ fn the_node_and_its_pods_reach_a_master_that_knows_only_the_node() {
             client.connect(vip.parse().unwrap()).unwrap();
             assert_eq!(accepted.recv().unwrap().ip().to_canonical(), ip(source), "{vip}");
         }
+    }
+}
+
+/// Both dataplanes' routes are there while one takes over from the other.
+#[test]
+fn the_nodes_own_connections_go_on_beside_the_packet_dataplanes_route() {
+    let (lab, state) = (Lab::new(), tempfile::tempdir().unwrap());
+    let listener = lab.master.run(|| TcpListener::bind("[::]:6443")).unwrap();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            thread::spawn(move || io::copy(&mut stream.try_clone().unwrap(), &mut stream));
+        }
+    });
+    let echoes = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.write_all(b"x").and_then(|()| stream.read_exact(&mut [0])).is_ok()
+    };
+    program(&lab.node, Scope::Node, state.path());
+    for (vip, _, source) in VIPS {
+        let vip: SocketAddr = vip.parse().unwrap();
+        let mut old = lab.node.connect(vip).unwrap();
+        let mut pods = lab.pod.connect(vip).unwrap();
+        assert!(echoes(&mut old) && echoes(&mut pods), "{vip}");
+        let route = VipRoute { source: Some(ip(source)), mtu: None };
+        lab.node.run(|| tc::ROUTES.set(vip.ip(), route)).unwrap();
+        assert!(echoes(&mut old), "{vip}: one that was there");
+        assert!(echoes(&mut lab.node.connect(vip).unwrap()), "{vip}: a new one");
+        assert_eq!(echoes(&mut pods), vip.is_ipv6(), "{vip}: a pod's");
+        lab.node.run(|| tc::ROUTES.remove(vip.ip())).unwrap();
+        assert!(echoes(&mut old) && echoes(&mut lab.pod.connect(vip).unwrap()), "{vip}");
     }
 }
 

@@ -2,10 +2,13 @@ use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use lb_user::dataplane::tc::{Change, Hung, Mechanism, Owner};
+use lb_user::{
+    dataplane::tc::{Change, Hung, Mechanism, Owner, Place},
+    os::netlink::interfaces,
+};
 
 use crate::{
     fixture::Netns,
@@ -78,7 +81,7 @@ fn an_interface_that_moves_into_another_namespace_is_seen_to_go() {
         let (program, pod) = (Counting::new("program", NEXT), Netns::new("pod"));
         let (place, peer) = (inward(number(bench.node, "eth1")), inward(number(bench.node, "eth0")));
         bench.set(&[(place, &program), (peer, &program)]);
-        bench.node.sh(&format!("ip link set eth1 netns {}", pod.name()));
+        bench.node.sh(&format!("ip link set eth1 netns {}", pod.name));
         let left = bench.observe();
         assert_eq!(left.get(&peer), Some(&Hung::Program(program.id())));
         assert_ne!(left.get(&place), Some(&Hung::Program(program.id())));
@@ -211,5 +214,49 @@ fn detaching_and_attaching_under_load_does_miss_packets() {
         });
         println!("{}: {} of {passed} packets missed", bench.mechanism, passed - counted);
         assert!(counted < passed);
+    });
+}
+
+#[test]
+fn two_hundred_interfaces_are_taken_and_left_within_seconds() {
+    by_each(|bench| {
+        let batch: String =
+            (0..100).map(|n| format!("link add pod{n} type veth peer name peer{n}\n")).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), batch).unwrap();
+        bench.node.sh(&format!("ip -batch {}", file.path().display()));
+        let program = Counting::new("program", NEXT);
+        let found = bench.node.run(interfaces::list).unwrap().found;
+        let places = found.iter().flat_map(|interface| [inward(interface.index), outward(interface.index)]);
+        let wanted: Vec<_> = places.map(|place| (place, &program)).collect();
+        let timed = |wanted: &[(Place, &Counting)], changes: usize| {
+            let began = Instant::now();
+            let (made, failures) = bench.try_set(wanted);
+            assert!(made == changes && failures.is_empty(), "{made} changes, {failures:?}");
+            began.elapsed()
+        };
+        let attached = timed(&wanted, wanted.len());
+        let quiet = timed(&wanted, 0);
+        let detached = timed(&[], wanted.len());
+        let (mechanism, hooks) = (bench.mechanism, wanted.len());
+        println!(
+            "{mechanism}: {hooks} hooks attached in {attached:?}, looked at in {quiet:?}, detached in {detached:?}"
+        );
+        assert!(attached + quiet + detached < Duration::from_secs(60));
+    });
+}
+
+#[test]
+fn mending_ends_in_time_and_goes_on_in_the_next_round() {
+    by_each(|bench| {
+        let program = Counting::new("program", NEXT);
+        let (eth0, hooks) = (number(bench.node, "eth0"), bench.hooks());
+        let places = [inward(LO), outward(LO), inward(eth0), outward(eth0)];
+        let wanted = places.into_iter().map(|place| (place, &program.program)).collect();
+        for left in (0..4).rev() {
+            let mended = bench.node.run(|| hooks.reconcile(&wanted, Duration::ZERO)).unwrap();
+            assert_eq!((mended.made, mended.left), (1, left));
+        }
+        assert_eq!(bench.node.run(|| hooks.reconcile(&wanted, Duration::ZERO)).unwrap().made, 0);
     });
 }

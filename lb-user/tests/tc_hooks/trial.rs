@@ -5,11 +5,15 @@ use std::{
     net::UdpSocket,
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aya::maps::{Array, Map, MapData};
 use lb_user::{
-    dataplane::tc::{Direction, Failures, Hooks, Hung, Mechanism, Owner, Place, Program},
+    dataplane::{
+        DataplaneError,
+        tc::{Direction, Hooks, Hung, Mechanism, Owner, Place, Program},
+    },
     os::{
         bpf::{self, instruction},
         netlink::interfaces,
@@ -92,6 +96,9 @@ impl Drop for Pins {
     }
 }
 
+/// What did not succeed.
+pub type Failures = Vec<(Place, DataplaneError)>;
+
 /// Hooks in a namespace.
 pub struct Bench<'a> {
     pub node: &'a Netns,
@@ -111,10 +118,12 @@ impl Bench<'_> {
         self.node.run(|| hooks.observe()).unwrap()
     }
 
+    /// Reconciles: how many changes were made, and what failed.
     pub fn try_set(&self, wanted: &[(Place, &Counting)]) -> (usize, Failures) {
         let hooks = self.hooks();
         let wanted = wanted.iter().map(|(place, counting)| (*place, &counting.program)).collect();
-        self.node.run(|| hooks.reconcile(&wanted)).unwrap()
+        let mended = self.node.run(|| hooks.reconcile(&wanted, Duration::MAX)).unwrap();
+        (mended.made, mended.failures)
     }
 
     /// Reconciles until nothing is left to do, which must be soon; checks that it is as wanted.

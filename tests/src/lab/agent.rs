@@ -44,6 +44,24 @@ impl Lab {
         Ok(Agent { process, socket: self.admin_socket() })
     }
 
+    /// As [`Self::start_agent`], one that finds no network namespace but its own: to it clients in others are what virtual
+    /// machines and machines from elsewhere are in truth, out of its reach.
+    ///
+    /// # Errors
+    /// As [`Self::start_agent`].
+    pub fn start_confined_agent(&self) -> anyhow::Result<Agent> {
+        // Those of processes that may do more than it are closed to it, and all in a lab may.
+        let script = r#"mount -t tmpfs none /run/netns && exec setpriv --bounding-set=-sys_ptrace -- "$@""#;
+        let mut words: Vec<OsString> = ["--mount", "sh", "-c", script, "sh"].map(OsString::from).to_vec();
+        words.push(binaries::lbctl()?.into());
+        words.extend(self.lbctl_words(&["run"])?);
+        // Each becomes what it starts, so the pid stays.
+        let process = self.node().spawn(Path::new("unshare"), &words)?;
+        let mut agent = Agent { process, socket: self.admin_socket() };
+        agent.await_answer()?;
+        Ok(agent)
+    }
+
     /// Runs an lbctl command in the node with the lab's configuration: `lab.lbctl(&["backends", "-o", "json"])`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lb_tests::Lab;
 
 use super::setup::{clients, ready, running, started};
+use crate::common::agent::unhurried;
 use crate::common::load::{Load, assert_untouched, figure};
 use crate::common::quiet::alone;
 
@@ -34,7 +35,7 @@ fn assert_all_untouched(loads: [(&'static str, Load); 3]) {
 #[test]
 fn nobody_notices_that_the_agent_was_killed_and_stayed_away() {
     let _turn = alone();
-    let Some((lab, mut agent)) = running(2, |_| ()) else { return };
+    let Some((lab, mut agent)) = running(2, unhurried) else { return };
     let loads = loads(&lab);
     loads.iter().for_each(|(_, load)| load.more(30));
     agent.kill().unwrap();
@@ -47,7 +48,7 @@ fn nobody_notices_that_the_agent_was_killed_and_stayed_away() {
 #[test]
 fn nobody_notices_restarts_nor_programs_that_are_replaced() {
     let _turn = alone();
-    let Some((lab, mut agent)) = running(2, |_| ()) else { return };
+    let Some((lab, mut agent)) = running(2, unhurried) else { return };
     let loads = loads(&lab);
     loads.iter().for_each(|(_, load)| load.more(30));
     // Each start replaces the programs; every other one by those that tell what they decide.

@@ -53,9 +53,10 @@ pub fn yaml(value: Value) -> Yaml {
     serde_yaml::to_value(value).unwrap()
 }
 
-/// Starts the agent, and waits until every backend of every service serves and the kernel knows.
+/// Starts the agent, and waits until every backend of every service serves and the kernel knows. It has the machines of its
+/// clients out of reach.
 pub fn started(lab: &Lab) -> Agent {
-    let agent = lab.start_agent().unwrap();
+    let agent = lab.start_confined_agent().unwrap();
     ready(&agent);
     agent
 }

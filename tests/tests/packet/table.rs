@@ -1,18 +1,22 @@
 //! The table of connections, shown and full.
 
-use lb_tests::Lab;
-use lb_tests::lab::VIP;
-use lb_tests::slowness::thinned;
+use lb_tests::lab::{Agent, Launch, Node, VIP};
+use lb_tests::process::Proc;
 use lb_tests::wait::eventually;
+use lb_tests::{Lab, binaries};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::setup::{clients, running};
+use super::setup::{builder, clients, running, started};
 use crate::common::SOON;
-use crate::common::load::{Load, assert_untouched, figure, requests};
+use crate::common::agent::unhurried;
+use crate::common::load::{Load, figure};
 use crate::common::quiet::alone;
 
 /// The least that can be configured.
 const LEAST: u32 = 1024;
+/// Half of what is held.
+const MANY: u32 = 750;
 
 /// What `lbctl connections -o json` gives.
 pub fn view(lab: &Lab) -> Value {
@@ -63,32 +67,100 @@ fn assert_untouched_watches(held: Load) {
     assert_eq!(report.broken(), 0, "{report:?}");
 }
 
+/// Connections that are held without TLS, which would take most of the time.
+fn hold(client: &Node, count: u32) -> Proc {
+    let count = count.to_string();
+    let words = [
+        "load",
+        "--to",
+        VIP,
+        "--clients",
+        "0",
+        "--held",
+        &count,
+        "--duration",
+        "5m",
+        "--connect-timeout",
+        "5s",
+    ];
+    client.spawn(&binaries::client().unwrap(), &words).unwrap()
+}
+
+/// Ends it; how many of its connections ended before.
+fn broken(mut held: Proc) -> u64 {
+    held.signal(Signal::TERM).unwrap();
+    let stdout = held.wait_deadline(SOON).unwrap().success().unwrap();
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    report["held"]["broken"].as_u64().unwrap()
+}
+
+/// Two masters without TLS, and an agent with the smallest table.
+fn small() -> Option<(Lab, Agent)> {
+    let lab = builder().masters(2).not_started().build_or_skip().unwrap()?;
+    let plain = Launch { plain: true, ..Launch::default() };
+    lab.masters().iter().for_each(|master| master.start_as(plain).unwrap());
+    lab.agent_config(|config| {
+        unhurried(config);
+        config["scope"] = "node".into();
+        config["packet"]["connections"] = LEAST.into();
+        config["services"][0]["health"]["type"] = "http".into();
+        config["services"][0]["health"].as_mapping_mut().unwrap().remove("ca");
+    })
+    .unwrap();
+    let agent = started(&lab);
+    Some((lab, agent))
+}
+
 #[test]
 fn a_full_table_forgets_old_connections_and_takes_new_ones() {
     let _turn = alone();
-    let Some((lab, mut agent)) = running(2, |config| config["packet"]["connections"] = LEAST.into()) else {
-        return;
-    };
+    let Some((lab, mut agent)) = small() else { return };
     // More than the table takes, of two processes because of what one may have open.
-    let many = thinned(750).max(LEAST / 2 + 100);
-    let first = Load::on(&lab, lab.vm(), "v4", 0, many);
-    let second = Load::on(&lab, lab.vm(), "v4", 0, many);
-    let report = requests(lab.vm(), VIP, "v4", 20);
-    assert_eq!((report.ok(), report.failed()), (20, 0), "new connections are taken: {report:?}");
-    let shown = view(&lab);
-    assert!(connections(&shown).len() <= LEAST as usize, "{} in the table", connections(&shown).len());
-    // What is not in the table ends as soon as its master says something, and does not hang.
-    eventually(SOON, "forgotten connections are reset", || {
+    let held = [hold(lab.vm(), MANY), hold(lab.vm(), MANY)];
+    eventually(SOON, "every connection is begun", || {
         let shown = view(&lab);
-        if dropped(&shown, "unknown") > 0 { Ok(()) } else { Err(shown["dropped"].to_string()) }
+        let begun = shown["counted"]["begun"].as_u64().unwrap();
+        if begun >= u64::from(2 * MANY) { Ok(()) } else { Err(format!("{begun}; {}", held[0].stderr())) }
     })
     .unwrap();
-    let (first, second) = (first.stop(), second.stop());
-    let broken = first.broken() + second.broken();
-    figure(&format!("of {} held connections {broken} were forgotten in a table of {LEAST}", 2 * many));
-    assert!(broken >= u64::from(2 * many - LEAST), "{broken} ended");
-    agent.signal(rustix::process::Signal::TERM).unwrap();
+    for _ in 0..20 {
+        let report =
+            lab.vm().run(&["curl", "-sS", "--max-time", "5", &format!("http://{VIP}/whoami")]).unwrap();
+        assert_eq!(report.code(), 0, "new connections are taken: {}", report.stderr);
+    }
+    let shown = view(&lab);
+    let room = shown["capacity"]["open"].as_u64().unwrap() + shown["capacity"]["opening"].as_u64().unwrap();
+    assert_eq!(shown["capacity"]["open"], LEAST, "{}", brief(&shown));
+    assert!(shown["total"].as_u64().unwrap() <= room, "{}", brief(&shown));
+    // What is not in the table ends as soon as its master says something, and does not hang.
+    eventually(SOON, "what was forgotten is told", || {
+        let shown = view(&lab);
+        if dropped(&shown, "displaced") + dropped(&shown, "unknown") > 0 {
+            Ok(())
+        } else {
+            Err(brief(&shown).to_string())
+        }
+    })
+    .unwrap();
+    let ended: u64 = held.into_iter().map(broken).sum();
+    figure(&format!(
+        "of {} held connections {ended} were forgotten in a table of {LEAST}; {}",
+        2 * MANY,
+        brief(&view(&lab))
+    ));
+    assert!(ended >= u64::from(2 * MANY - LEAST), "{ended} ended");
+    agent.signal(Signal::TERM).unwrap();
     assert_eq!(agent.wait(SOON).unwrap().code(), 0);
-    let _agent = super::setup::started(&lab);
-    assert_untouched(&requests(lab.vm(), VIP, "v4", 20));
+    let _agent = started(&lab);
+    let report = lab.vm().run(&["curl", "-sS", "--max-time", "5", &format!("http://{VIP}/whoami")]).unwrap();
+    assert_eq!(report.code(), 0, "{}", report.stderr);
+}
+
+/// All but the list.
+pub fn brief(view: &Value) -> Value {
+    let mut brief = view.clone();
+    if let Some(fields) = brief.as_object_mut() {
+        fields.remove("connections");
+    }
+    brief
 }

@@ -34,16 +34,6 @@ fn masquerade_as_a_network_plugin(lab: &Lab) {
     lab.node().run(&["nft", rules]).unwrap().success().unwrap();
 }
 
-/// How a pod's connection ends: its socket is destroyed where it is, or a RST tells it.
-fn ending(setup: Setup) -> &'static str {
-    match setup.dataplane {
-        Dataplane::Socket | Dataplane::SocketAndPacket | Dataplane::Ipvs | Dataplane::Unsaid => {
-            "ended ECONNABORTED"
-        }
-        Dataplane::Packet => "ended ECONNRESET",
-    }
-}
-
 /// With scope `node` a pod reaches the masters, and a connection that it holds ends when its master dies.
 pub fn pod(setup: Setup) {
     let _turn = beside_others();
@@ -70,7 +60,7 @@ pub fn pod(setup: Setup) {
     expect_kernel(&lab, &[(m2, 1)]);
     let of_dead = watches.iter_mut().find(|watch| watch.stdout().contains(" m1\n")).unwrap();
     let ended = of_dead.process().wait_deadline(SOON).unwrap().stdout;
-    assert!(ended.contains(ending(setup)), "{ended}");
+    assert!(ended.contains("ended ECONNABORTED"), "{ended}");
     let of_living = watches.iter().find(|watch| watch.stdout().contains(" m2\n")).unwrap();
     assert!(!of_living.stdout().contains("ended"), "{}", of_living.stdout());
     assert_eq!(requests(lab.pod(), VIP, "v4", 10).raw["served"], json!({"m2": 10}));

@@ -125,6 +125,7 @@ fn may_be_unsafe(path: &str) -> bool {
             | ["lb-user", "src", "os.rs"]
             | ["lb-user", "src", "os", ..]
             | ["lb-user", "src", "dataplane", _, "kernel.rs"]
+            | ["lb-user", "tests", _, "kernel.rs"]
             | ["lb-user", "src", "dataplane", _, "kernel", _]
     )
 }
@@ -164,6 +165,7 @@ mod tests {
             ("lb-user/src/os.rs", 0),
             ("lb-user/src/os/netns.rs", 0),
             ("lb-user/src/dataplane/socket/kernel.rs", 0),
+            ("lb-user/tests/packet_programs/kernel.rs", 0),
             ("lb-user/src/dataplane/socket/kernel/links.rs", 0),
             ("lb-ebpf/src/socket/main.rs", 0),
             ("lb-common/src/lib.rs", 0),

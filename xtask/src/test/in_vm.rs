@@ -77,7 +77,7 @@ pub(crate) const NOT_ON_THE_HOST: &[&str] =
 /// How much longer things take in a machine than on its host, for `LBCTL_TEST_SLOWNESS`.
 const SLOWNESS: &str = "5";
 /// A machine that takes longer hangs.
-const DEADLINE: Duration = Duration::from_secs(20 * 60);
+const DEADLINE: Duration = Duration::from_secs(45 * 60);
 const MEMORY: &str = "4G";
 /// With two, a machine was seen to hang, one processor in asm_exc_int3 for ever (qemu 7.2): probably a breakpoint that the
 /// other had patched into the kernel and away again. With one this is not known to happen.

@@ -55,9 +55,14 @@ fn the_agent() {
 
 #[test]
 fn auto_takes_what_can_be_used_and_fails_where_nothing_can() {
+    let only_packet: Change = |facts| {
+        without_ipvs(facts);
+        facts.programs = Some(Err(lack()));
+    };
     let none: Change = |facts| {
         without_ipvs(facts);
         facts.programs = Some(Err(lack()));
+        facts.packet_programs = Some(Err(lack()));
     };
     let undecided: Change = |facts| {
         facts.programs = None;
@@ -70,6 +75,15 @@ fn auto_takes_what_can_be_used_and_fails_where_nothing_can() {
             (without_ipvs, Good, "auto takes socket"),
             (|f| f.programs = Some(Err(lack())), Good, "auto takes ipvs: socket cannot be used"),
             (|f| f.cgroup = Some(Err(lack())), Good, "auto takes ipvs"),
+            (only_packet, Good, "auto takes packet: socket and ipvs cannot be used"),
+            (
+                |f| {
+                    f.programs = Some(Err(lack()));
+                    f.modules.clear();
+                },
+                Good,
+                "auto takes ipvs if its modules are there",
+            ),
             (none, Fail, "none can be used: socket: Linux 6.1.0-18-amd64: it is missing; ipvs: "),
             (undecided, Warn, "unknown"),
         ],
@@ -83,8 +97,16 @@ fn a_dataplane_that_is_named_must_be_usable_itself() {
         &[
             (|f| dataplane(f, "socket"), Good, "socket, named in the config, can be used"),
             (|f| dataplane(f, "ipvs"), Good, "ipvs, named in the config, can be used"),
-            (|f| dataplane(f, "packet"), Fail, "not part of this version"),
-            (|f| dataplane(f, "socket,packet"), Fail, "not part of this version"),
+            (|f| dataplane(f, "packet"), Good, "packet, named in the config, can be used"),
+            (|f| dataplane(f, "socket,packet"), Good, "socket and packet, named in the config, can be used"),
+            (
+                |f| {
+                    dataplane(f, "socket,packet");
+                    f.packet_programs = Some(Err(lack()));
+                },
+                Fail,
+                "packet, named in the config, cannot be used",
+            ),
             (
                 |f| {
                     dataplane(f, "socket");
@@ -116,6 +138,7 @@ fn the_socket_dataplanes_kernel() {
             (
                 |f| {
                     f.programs = Some(Err(lack()));
+                    f.packet_programs = None;
                     f.modules.clear();
                 },
                 Warn,
@@ -124,6 +147,7 @@ fn the_socket_dataplanes_kernel() {
             (
                 |f| {
                     f.programs = Some(Err(lack()));
+                    f.packet_programs = Some(Err(lack()));
                     without_ipvs(f);
                 },
                 Fail,
@@ -148,6 +172,7 @@ fn the_ipvs_dataplanes_kernel() {
     let only_unknown: Change = |facts| {
         without_ipvs(facts);
         facts.programs = None;
+        facts.packet_programs = None;
     };
     check(
         Code::IpvsKernel,
@@ -161,6 +186,7 @@ fn the_ipvs_dataplanes_kernel() {
                 |f| {
                     f.modules.clear();
                     f.programs = Some(Err(lack()));
+                    f.packet_programs = None;
                 },
                 Warn,
                 "unknown: neither",
@@ -193,6 +219,14 @@ fn the_cgroup_root() {
                 },
                 Good,
                 "ipvs does not need it",
+            ),
+            (
+                |f| {
+                    dataplane(f, "packet");
+                    f.cgroup = Some(Err(lack()));
+                },
+                Good,
+                "packet does not need it",
             ),
         ],
     );

@@ -2,6 +2,7 @@ mod certificate;
 mod hooks;
 mod kernel;
 mod node;
+mod packet;
 mod vip;
 
 use std::collections::BTreeSet;
@@ -68,7 +69,15 @@ fn healthy() -> Facts {
         missing_capabilities: Some(Vec::new()),
         agent: agent(DataplaneKind::Socket, None),
         kernel: "6.1.0-18-amd64".to_owned(),
+        missing_for_packets: Vec::new(),
         programs: Some(Ok(Programs { set_retval: true })),
+        packet_programs: Some(Ok(())),
+        packet: Some(PacketFacts {
+            uplinks: vec!["eth0".to_owned()],
+            facing: vec!["br0".to_owned()],
+            ports: (15_360, 29_999),
+            ..PacketFacts::default()
+        }),
         cgroup: Some(Ok("/sys/fs/cgroup".into())),
         lives_in_cgroup: true,
         bpffs: Some(("/sys/fs/bpf/lbctl".into(), true)),

@@ -18,6 +18,14 @@ fn somebody_elses_ipvs_service_at_the_vip() {
         &[
             (|_| (), Good, "none of 0 IPVS services"),
             (|f| service_at_vip(f, &BACKENDS), Good, "the socket dataplane goes first"),
+            (
+                |f| {
+                    service_at_vip(f, &BACKENDS);
+                    f.agent = agent(DataplaneKind::Packet, None);
+                },
+                Fail,
+                "takes the node's own connects",
+            ),
             (|f| beside_ipvs(f, &BACKENDS), Warn, "takes it over"),
             (|f| beside_ipvs(f, &[BACKENDS[0], "10.0.0.9:6443"]), Fail, "left alone"),
         ],
@@ -50,7 +58,7 @@ fn kube_proxy_in_ipvs_mode_must_leave_the_vip_alone_where_we_use_ipvs_too() {
                     f.agent = agent(DataplaneKind::Socket, None);
                 },
                 Good,
-                "the socket dataplane has no services",
+                "no services of ours",
             ),
             (
                 |f| {
@@ -58,7 +66,7 @@ fn kube_proxy_in_ipvs_mode_must_leave_the_vip_alone_where_we_use_ipvs_too() {
                     f.agent = Some(AgentFact::NotRunning);
                 },
                 Good,
-                "the socket dataplane has no services",
+                "no services of ours",
             ),
             (
                 |f| {
@@ -96,9 +104,9 @@ fn a_vip_in_the_network_of_an_interface() {
     check(
         Code::VipArp,
         &[
-            (|_| (), Good, "the socket dataplane answers no ARP"),
+            (|_| (), Good, "no ARP is answered"),
             (|f| f.agent = agent(DataplaneKind::Ipvs, None), Good, "answers ARP for no VIP"),
-            (|f| in_the_vips_network(f, DataplaneKind::Socket, 0), Good, "the socket dataplane"),
+            (|f| in_the_vips_network(f, DataplaneKind::Socket, 0), Good, "no ARP is answered"),
             (|f| in_the_vips_network(f, DataplaneKind::Ipvs, 1), Good, "answers ARP for no VIP"),
             (
                 |f| in_the_vips_network(f, DataplaneKind::Ipvs, 0),

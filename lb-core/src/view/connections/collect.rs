@@ -16,7 +16,7 @@ use crate::{
 pub struct Connection {
     /// Whence.
     pub client: SocketAddr,
-    /// The VIP; for a rescued one the backend that it was meant for.
+    /// The VIP; for one that the socket dataplane made the backend that it was meant for.
     pub vip: SocketAddr,
     /// Whither in truth.
     pub backend: SocketAddr,
@@ -114,13 +114,14 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The one of its VIP; what is rescued was meant for a backend, and is of the first service that has it.
+    /// The one of its VIP; what the socket dataplane made was meant for a backend, and is of the first service that has it.
     fn service_of(&self, connection: &Connection) -> Option<&'a ServiceName> {
-        let has = |service: &&ServiceView| match connection.rescued {
-            false => service.vip == connection.vip,
-            true => service.backends.iter().any(|backend| backend.address == connection.vip),
+        let of_vip = |service: &&ServiceView| service.vip == connection.vip;
+        let of_backend = |service: &&ServiceView| {
+            connection.rescued && service.backends.iter().any(|b| b.address == connection.vip)
         };
-        self.services.iter().find(has).map(|service| &service.name)
+        let found = self.services.iter().find(of_vip).or_else(|| self.services.iter().find(of_backend));
+        found.map(|service| &service.name)
     }
 
     /// The answer; `None`: there is no table.

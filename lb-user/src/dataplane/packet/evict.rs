@@ -2,7 +2,7 @@
 //! packets are seen by a RST in the VIP's name.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -48,7 +48,8 @@ impl Evictor {
         scope: Scope,
         evictions: &[Eviction],
     ) -> Result<Evicted, DataplaneError> {
-        let entries = flows.read()?;
+        let pairs: BTreeSet<Pair> = evictions.iter().map(|eviction| eviction.pair).collect();
+        let entries = flows.read(|entry| pairs.contains(&(entry.vip, entry.backend)))?;
         let ends: BTreeMap<(SocketAddr, SocketAddr), Pair> =
             entries.iter().map(|e| ((e.client, e.vip), (e.vip, e.backend))).collect();
         let pair = |socket: &TcpSocket| ends.get(&(socket.own, socket.peer)).copied();

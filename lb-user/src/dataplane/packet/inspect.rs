@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{PacketDataplane, kernel::pins};
 use crate::{
     dataplane::{
-        DataplaneError, Inspection,
+        DataplaneError, Inspection, socket,
         tc::{Direction, Foreign, Hung, Place, Title},
     },
     os::netlink::routes::LOOPBACK,
@@ -16,7 +16,8 @@ pub(super) fn inspect(plane: &PacketDataplane) -> Result<Inspection, DataplaneEr
     let running: BTreeSet<Place> =
         hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
     let interfaces: BTreeSet<u32> = running.iter().map(|place| place.interface).collect();
-    let foreign = plane.hooks.foreign(interfaces.iter().copied(), &BTreeSet::new())?;
+    let own = socket::rescue_programs(&plane.options.bpffs);
+    let foreign = plane.hooks.foreign(interfaces.iter().copied(), &own)?;
     Ok(Inspection {
         ineffective: ineffective(&running),
         warnings: warnings(plane, &foreign),
@@ -31,24 +32,14 @@ fn ineffective(running: &BTreeSet<Place>) -> Option<String> {
 
 fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let name = |index: u32| {
-        let found = plane.world.interfaces.iter().find(|interface| interface.index == index);
-        found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
-    };
     for Foreign { place, title, .. } in foreign.iter().filter(|foreign| foreign.before) {
-        let whose = match title {
-            Title::Tcx { id, name } => {
-                name.as_ref().map_or_else(|| format!("program {id}"), |name| format!("program {name}"))
-            }
-            Title::Filter { kind, name, .. } => {
-                name.as_ref().map_or_else(|| format!("a {kind} filter"), |name| format!("filter {name}"))
-            }
-        };
-        let what = format!("{whose} runs before ours on {}, {}", name(place.interface), place.direction);
+        let name = plane.world.name(place.interface);
+        let what = format!("{} runs before ours on {name}, {}", whose(title), place.direction);
         warnings.push(format!("{what}: packets that it does not pass on do not reach a backend"));
     }
     for (place, error) in &plane.refused {
-        warnings.push(format!("no program runs on {}, {}: {error}", name(place.interface), place.direction));
+        let name = plane.world.name(place.interface);
+        warnings.push(format!("no program runs on {name}, {}: {error}", place.direction));
     }
     if plane.world.left_out > 0 {
         let what = format!("{} interfaces are more than are followed", plane.world.left_out);
@@ -56,7 +47,8 @@ fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
     }
     if plane.world.ports_are_shared {
         let what = "net.ipv4.ip_local_port_range leaves no ports for connections on their way";
-        warnings.push(format!("{what}; leave out 15360-29999 in net.ipv4.ip_local_reserved_ports"));
+        let (first, last) = plane.world.port_range();
+        warnings.push(format!("{what}; leave out {first}-{last} in net.ipv4.ip_local_reserved_ports"));
     }
     if plane.room != plane.options.connections {
         let what = format!("the table of connections keeps its size of {}", plane.room);
@@ -68,6 +60,18 @@ fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
         warnings.push(format!("{what} (CAP_NET_RAW)"));
     }
     warnings
+}
+
+/// What people know somebody else's program by.
+pub(super) fn whose(title: &Title) -> String {
+    match title {
+        Title::Tcx { id, name } => {
+            name.as_ref().map_or_else(|| format!("program {id}"), |name| format!("program {name}"))
+        }
+        Title::Filter { kind, name, .. } => {
+            name.as_ref().map_or_else(|| format!("a {kind} filter"), |name| format!("filter {name}"))
+        }
+    }
 }
 
 fn facts(plane: &PacketDataplane, interfaces: &BTreeSet<u32>) -> Vec<(String, String)> {

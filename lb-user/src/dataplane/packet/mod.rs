@@ -2,18 +2,23 @@
 //! machines, of sandboxes, of machines that the node forwards for. And for the node's own, where there is no cgroup v2.
 //!
 //! `world` is what is found on the node, `native` the kernel's state as data; `kernel` makes the calls, `evict` ends
-//! connections, `sweep` takes those out of the table that are over.
+//! connections, `sweep` takes those out of the table that are over, `list` shows them; `lower` is what should be done,
+//! `plan` says it, `survey` what stands in the way.
 
 mod evict;
 mod inspect;
-mod kernel;
+pub(super) mod kernel;
+mod list;
+mod lower;
 mod native;
+mod plan;
+mod survey;
 mod sweep;
-mod world;
+pub(super) mod world;
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +31,8 @@ use lb_core::{
     model::{DataplaneKind, Scope},
 };
 
-pub use kernel::{Entry, Stage, try_programs};
+pub(super) use evict::since_boot;
+pub use kernel::try_programs;
 pub use native::{Change, PacketState};
 
 use self::{
@@ -36,14 +42,19 @@ use self::{
 };
 use super::{
     Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
-    services::{self, Tables, remove_pins},
-    tc::{self, Hooks, Hung, Owner, Place, ROUTES},
+    services::{Tables, remove_pins},
+    tc::{self, Hooks, Owner, Place, ROUTES},
 };
-use crate::os::{bpffs, lock::AgentLock, netlink::vip_routes::VipRoute};
+use crate::os::{bpffs, lock::AgentLock, netlink::routes::LOOPBACK};
 
 /// The letter of its layouts' directories.
 const LAYOUT: char = 'p';
 
+/// Programs that are put on interfaces in one go: the kernel takes up to 17 ms for each (an RCU grace period), and an eviction
+/// must not wait for those of hundreds of interfaces.
+const HOOKS_AT_ONCE: usize = 16;
+/// From one go to the next.
+const UNFINISHED: Duration = Duration::from_millis(50);
 /// Interfaces, routes and addresses are followed; looking is for what was missed, and for what somebody takes away.
 const RESYNC: Duration = Duration::from_secs(5);
 
@@ -80,6 +91,9 @@ pub struct PacketDataplane {
     world: World,
     /// Interfaces on which a program could not be put, and why.
     refused: BTreeMap<Place, String>,
+    /// How many were put on interfaces since the last look, and whether there are more to come.
+    attached: usize,
+    unfinished: bool,
     swept: Instant,
     /// It takes no new connections any more.
     quiesced: bool,
@@ -108,6 +122,8 @@ impl PacketDataplane {
             evictor: Evictor::new(),
             world: World::default(),
             refused: BTreeMap::new(),
+            attached: 0,
+            unfinished: false,
             swept: Instant::now(),
             quiesced: false,
             lock: None,
@@ -133,7 +149,7 @@ impl PacketDataplane {
         let tables = Tables::new(PacketMaps::open(&pins)?);
         let services = tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect();
         let counters = tables.counters()?;
-        Ok(Some(Peeked { services, takes: tables.look().rules().takes, counters }))
+        Ok(Some(Peeked { services, takes: tables.look().told().rules().takes, counters }))
     }
 
     /// Removes everything that any version of the agent ever pinned below `bpffs` for packets, and its routes.
@@ -147,58 +163,27 @@ impl PacketDataplane {
             ROUTES.remove(vip).map_err(DataplaneError::failed("remove the route of", vip.to_string()))?;
             removed.push(format!("the route of {vip}"));
         }
-        let pins = pins(bpffs);
-        if pins.base().exists() {
-            let places = Hooks::cleanup(&pins.links(), &made(bpffs), Owner::Packet)?;
-            removed.extend(places.iter().map(|place| format!("the program on {place}")));
-        }
+        // Filters outlive what is pinned, which may have been lost.
+        let places = Hooks::cleanup(&pins(bpffs).links(), &made(bpffs), Owner::Packet)?;
+        removed.extend(places.iter().map(|place| format!("the program on {place}")));
         removed.extend(remove_pins(bpffs, LAYOUT, |_| true)?);
         bpffs::release(bpffs)?;
         Ok(removed)
     }
 
     fn rules(&self) -> Rules {
-        let (first_port, ports) = self.world.ports();
-        Rules {
-            first_port,
-            ports,
-            takes: !self.quiesced,
-            forwards: self.options.scope == Scope::Node,
-            masquerades: self.options.masquerade,
-            rescues: self.options.rescue,
-        }
-    }
-
-    fn wanted_hooks(&self) -> BTreeMap<Place, Hung> {
-        let places = self.world.places(|name| self.options.interfaces.has(name));
-        places
-            .into_iter()
-            .map(|(place, framing)| (place, Hung::Program(self.programs.of(place.direction, framing).id())))
-            .collect()
-    }
-
-    fn wanted_routes(&self, desired: &DesiredState) -> BTreeMap<IpAddr, VipRoute> {
-        let services = desired.services.iter();
-        let backends = services.map(|s| (s.vip.ip(), world::members(s).collect::<Vec<_>>()));
-        let mut by_vip: BTreeMap<IpAddr, Vec<SocketAddr>> = BTreeMap::new();
-        for (vip, mut members) in backends {
-            by_vip.entry(vip).or_default().append(&mut members);
-        }
-        by_vip
-            .into_iter()
-            .filter_map(|(vip, members)| Some((vip, self.world.vip_route(vip, &members)?)))
-            .collect()
+        lower::rules(&self.options, &self.world, !self.quiesced)
     }
 
     fn observed_ways(&self) -> Result<BTreeMap<Pair, world::Way>, DataplaneError> {
         let records = self.tables.records_by_pair()?;
         let maps = self.tables.look();
-        Ok(records.into_iter().filter_map(|(pair, index)| Some((pair, maps.way(index)?))).collect())
+        Ok(records.into_iter().filter_map(|(pair, index)| Some((pair, maps.told().way(index)?))).collect())
     }
 
     fn set_way(&mut self, pair: &Pair, way: Option<world::Way>) -> Result<(), DataplaneError> {
         if let Some(index) = self.tables.records_by_pair()?.get(pair) {
-            self.tables.maps().set_way(*index, way);
+            self.tables.maps().tell().set_way(*index, way);
         }
         Ok(())
     }
@@ -206,6 +191,13 @@ impl PacketDataplane {
     /// An interface that does not take a program keeps none of the others back; the loopback interface does.
     fn hook(&mut self, change: tc::Change) -> Result<(), DataplaneError> {
         let (tc::Change::Attach(place) | tc::Change::Update(place) | tc::Change::Detach(place)) = change;
+        if matches!(change, tc::Change::Attach(_)) && place.interface != LOOPBACK {
+            self.attached += 1;
+            if self.attached > HOOKS_AT_ONCE {
+                self.unfinished = true;
+                return Ok(());
+            }
+        }
         let places = self.world.places(|name| self.options.interfaces.has(name));
         let framing = places.iter().find(|(known, _)| *known == place).map(|(_, framing)| *framing);
         let program = framing.map(|framing| self.programs.of(place.direction, framing));
@@ -214,7 +206,7 @@ impl PacketDataplane {
                 self.refused.remove(&place);
                 Ok(())
             }
-            Err(error) if place.interface == crate::os::netlink::routes::LOOPBACK => Err(error),
+            Err(error) if place.interface == LOOPBACK => Err(error),
             Err(error) => {
                 let error = crate::agent::chain(&error);
                 tracing::debug!(%place, error, "an interface takes no program");
@@ -226,7 +218,7 @@ impl PacketDataplane {
 }
 
 /// Where it is noted which qdiscs are ours.
-fn made(bpffs: &Path) -> PathBuf {
+pub(super) fn made(bpffs: &Path) -> PathBuf {
     bpffs.join("qdiscs")
 }
 
@@ -250,11 +242,12 @@ impl Dataplane for PacketDataplane {
     fn observe(&mut self, desired: &DesiredState) -> Result<PacketState, DataplaneError> {
         self.world =
             World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
+        (self.attached, self.unfinished) = (0, false);
         let ways = self.world.ways();
         self.tables.maps().know(ways);
         Ok(PacketState {
             hooks: self.hooks.observe()?,
-            rules: self.tables.look().rules(),
+            rules: self.tables.look().told().rules(),
             ways: self.observed_ways()?,
             routes: ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?,
             services: self.tables.observe()?,
@@ -262,12 +255,8 @@ impl Dataplane for PacketDataplane {
     }
 
     fn lower(&self, desired: &DesiredState) -> Result<PacketState, Unsupported> {
-        let services = services::lower(desired, &self.options.node);
-        let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
-        let ways = pairs.filter_map(|pair| Some((pair, self.world.way(pair.1.ip())?))).collect();
-        // Without new connections there are none of the node's own to be led here; those that are open keep their route.
-        let routes = self.wanted_routes(desired);
-        Ok(PacketState { hooks: self.wanted_hooks(), rules: self.rules(), ways, routes, services })
+        let program = |place: Place, framing| self.programs.of(place.direction, framing).id();
+        Ok(lower::lower(desired, &self.options, &self.world, !self.quiesced, program))
     }
 
     fn diff(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
@@ -282,7 +271,7 @@ impl Dataplane for PacketDataplane {
         match change {
             Change::Hook(change) => self.hook(*change),
             Change::SetRules(rules) => {
-                self.tables.maps().set_rules(rules);
+                self.tables.maps().tell().set_rules(rules);
                 Ok(())
             }
             Change::SetWay(pair, way) => self.set_way(pair, *way),
@@ -318,13 +307,17 @@ impl Dataplane for PacketDataplane {
     }
 
     fn resync(&self) -> Duration {
-        RESYNC
+        if self.unfinished { UNFINISHED } else { RESYNC }
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     fn quiesce(&mut self) -> Result<(), DataplaneError> {
         self.quiesced = true;
         let rules = self.rules();
-        self.tables.maps().set_rules(&rules);
+        self.tables.maps().tell().set_rules(&rules);
         Ok(())
     }
 

@@ -23,16 +23,18 @@ const OPEN: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 
 /// Goes through the table once.
 pub fn sweep(flows: &mut FlowMaps, tables: &mut Tables<PacketMaps>) -> Result<(), DataplaneError> {
-    let entries = flows.read()?;
     let now = since_boot();
-    let over = |entry: &&Entry| idle(entry, now) >= patience(entry);
-    for entry in entries.iter().filter(over) {
+    let (mut over, mut open) = (Vec::new(), BTreeMap::<_, u64>::new());
+    flows.each(|entry| {
+        if idle(&entry, now) >= patience(&entry) {
+            over.push(entry);
+        } else if is_counted(&entry) {
+            *open.entry((entry.vip, entry.backend)).or_default() += 1;
+        }
+    })?;
+    for entry in &over {
         flows.forget(entry)?;
-        tables.maps().add_to_tally(TALLY_ENDED, 1);
-    }
-    let mut open: BTreeMap<_, u64> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| !over(entry) && is_counted(entry)) {
-        *open.entry((entry.vip, entry.backend)).or_default() += 1;
+        tables.maps().tell().add_to_tally(TALLY_ENDED, 1);
     }
     for (pair, index) in tables.records_by_pair()? {
         tables.maps().set_active(index, open.get(&pair).copied().unwrap_or_default());

@@ -89,9 +89,13 @@ pub struct World {
 /// Below NodePorts (30000 to 32767, Kubernetes' service-node-port-range) and below what connect() chooses from, whose usual
 /// beginning is 32768; above are the ports of the agent's own probes.
 const PORTS: Range<u32> = 15_360..30_000;
+/// Of so many parts of the ports one is for rescued connections.
+const RESCUE_SHARE: u32 = 4;
 /// Fewer would be used up by a node that has many connections.
 const FEWEST_PORTS: u32 = 4096;
 const CHOSEN: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// What it leaves out all the same: `8080,15360-29999`.
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 impl World {
     /// Looks at the node.
@@ -99,14 +103,29 @@ impl World {
     /// # Errors
     /// When the kernel refuses or is silent.
     pub fn look(desired: &DesiredState) -> io::Result<Self> {
+        Self::look_towards(desired.services.iter().flat_map(members).map(|b| b.ip()).collect())
+    }
+
+    /// The same, for these backends.
+    ///
+    /// # Errors
+    /// As [`World::look`].
+    pub fn look_towards(backends: BTreeSet<IpAddr>) -> io::Result<Self> {
         let interfaces::Interfaces { found, left_out } = interfaces::list()?;
-        let backends: BTreeSet<_> = desired.services.iter().flat_map(members).map(|b| b.ip()).collect();
         let mut ways = BTreeMap::new();
         for backend in backends {
             ways.extend(routes::way(backend)?.map(|way| (backend, way)));
         }
-        let (ports, ports_are_shared) = ports(&fs::read_to_string(CHOSEN).unwrap_or_default());
+        let setting = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let (ports, are_chosen) = ports(&setting(CHOSEN));
+        let ports_are_shared = are_chosen && !are_reserved(&ports, &setting(RESERVED));
         Ok(Self { interfaces: found, left_out, ways, ports, ports_are_shared })
+    }
+
+    /// What people know an interface by.
+    pub fn name(&self, index: u32) -> String {
+        let found = self.interfaces.iter().find(|interface| interface.index == index);
+        found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
     }
 
     /// The way to a backend.
@@ -120,9 +139,21 @@ impl World {
         self.ways.keys().filter_map(|backend| Some((*backend, self.way(*backend)?))).collect()
     }
 
-    /// The first of the ports, and how many there are.
+    /// The first and the last of the ports that connections get on their way, rescued ones among them.
+    pub fn port_range(&self) -> (u32, u32) {
+        (self.ports.start, self.ports.end.saturating_sub(1))
+    }
+
+    /// The first of the ports of the packet dataplane, and how many it has.
     pub fn ports(&self) -> (u32, u32) {
-        (self.ports.start, self.ports.end.saturating_sub(self.ports.start))
+        let ports = self.ports.end.saturating_sub(self.ports.start);
+        (self.ports.start, ports - ports / RESCUE_SHARE)
+    }
+
+    /// The same for connections of the socket dataplane that are sent to another backend: both may run on one node.
+    pub fn rescue_ports(&self) -> (u32, u32) {
+        let (first, ports) = self.ports();
+        (first + ports, self.ports.end.saturating_sub(first + ports))
     }
 
     /// Where programs run: on the way out by the loopback interface, and in both directions on those that `takes` names and
@@ -141,6 +172,25 @@ impl World {
             if framing != Framing::Other && (is_taken || uplinks.contains(&index)) {
                 let place = |direction| (Place { interface: index, direction }, framing);
                 places.extend(Direction::ALL.map(place));
+            }
+        }
+        places
+    }
+
+    /// Where programs run that follow rescued connections: in both directions on the interfaces that lead to a backend, and on
+    /// the way out by the loopback interface where one is on this node.
+    pub fn uplinks(&self) -> Vec<(Place, Framing)> {
+        let uplinks: BTreeSet<_> = self.ways.values().map(|way| way.interface).collect();
+        let mut places = Vec::new();
+        for Interface { index, framing, .. } in &self.interfaces {
+            let place = |direction| (Place { interface: *index, direction }, *framing);
+            match (uplinks.contains(index), *index == LOOPBACK, framing) {
+                (true, true, _) => {
+                    let place = Place { interface: LOOPBACK, direction: Direction::Out };
+                    places.push((place, Framing::Ethernet));
+                }
+                (true, false, Framing::Ethernet | Framing::Ip) => places.extend(Direction::ALL.map(place)),
+                _ => {}
             }
         }
         places
@@ -180,6 +230,17 @@ fn ports(chosen: &str) -> (Range<u32>, bool) {
     if room(&low) { (low, false) } else { (PORTS, true) }
 }
 
+/// Whether all of these ports lie in one part of the setting; the kernel joins parts that touch.
+fn are_reserved(ports: &Range<u32>, reserved: &str) -> bool {
+    reserved.trim().split(',').any(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.parse::<u32>(), last.parse::<u32>()) {
+            (Ok(first), Ok(last)) => first <= ports.start && ports.end <= last + 1,
+            _ => false,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +256,20 @@ mod tests {
             ("", (15_360..30_000, false)),
         ] {
             assert_eq!(ports(chosen), expected, "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn ports_that_are_reserved_are_nobody_elses() {
+        for (reserved, expected) in [
+            ("15360-29999\n", true),
+            ("80,1024-30000", true),
+            ("15361-29999", false),
+            ("15360-29998", false),
+            ("15360", false),
+            ("\n", false),
+        ] {
+            assert_eq!(are_reserved(&PORTS, reserved), expected, "{reserved:?}");
         }
     }
 }

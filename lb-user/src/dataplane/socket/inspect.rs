@@ -12,6 +12,24 @@ pub(super) struct Facts<'a> {
     pub(super) proof: Proof,
     pub(super) can_end_sockets: bool,
     pub(super) untracked: u64,
+    pub(super) rescue: Rescues,
+}
+
+/// Whether connections that are not answered go to another backend.
+pub(super) enum Rescues {
+    On { count: u64, refused: usize },
+    Off,
+    Cannot(String),
+}
+
+impl Rescues {
+    fn text(&self) -> String {
+        match self {
+            Self::On { count, .. } => format!("on, {count} so far"),
+            Self::Off => "off".to_owned(),
+            Self::Cannot(why) => format!("off: {why}"),
+        }
+    }
 }
 
 pub(super) fn inspection(facts: &Facts<'_>) -> Inspection {
@@ -25,6 +43,7 @@ pub(super) fn inspection(facts: &Facts<'_>) -> Inspection {
             ("pins".to_owned(), facts.pins.display().to_string()),
             ("hooks".to_owned(), hooks.join(" ")),
             ("ends sockets".to_owned(), yes_no(facts.can_end_sockets).to_owned()),
+            ("rescues connects".to_owned(), facts.rescue.text()),
         ],
     }
 }
@@ -47,6 +66,17 @@ fn warnings(facts: &Facts<'_>) -> Vec<String> {
         let what = "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY)";
         warnings.push(format!("{what}: connections to a dead backend last until their own time-out"));
     }
+    if let Rescues::Cannot(why) = &facts.rescue {
+        let what = "a connect() to a master that just died is not sent to another one";
+        warnings.push(format!("{what}: {why}; set `rescue: off` where that is known"));
+    }
+    if let Rescues::On { refused, .. } = facts.rescue
+        && refused > 0
+    {
+        warnings.push(format!(
+            "{refused} interfaces towards masters take no program: no connect() is rescued there"
+        ));
+    }
     if facts.untracked > 0 {
         let what = format!("{} connections could not be tracked for want of memory", facts.untracked);
         warnings.push(format!("{what}: they will not be ended when their backend dies"));
@@ -66,6 +96,7 @@ mod tests {
             proof: Proof { connect4, connect6: true, netns_cookie: 1, from_here: true },
             can_end_sockets,
             untracked: 0,
+            rescue: Rescues::On { count: 0, refused: 0 },
         })
     }
 

@@ -7,9 +7,10 @@ mod hook;
 mod inspect;
 mod kernel;
 mod native;
+mod rescue;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,17 +22,27 @@ use lb_core::{
     control::{Eviction, Pair},
     desired::DesiredState,
     model::{DataplaneKind, Scope},
+    view::connections::{Connection, Table},
 };
 
 pub use hook::Hook;
 pub use kernel::{BpfLog, Loaded, Proof, Signals, answer_proof, attached, try_programs};
 pub use native::{Change, SocketState, lower};
 
-use self::kernel::{Links, SocketMaps};
+pub use kernel::RescuedMaps;
+pub use rescue::{RescueChange, RescueState};
+
+use self::{
+    inspect::Rescues,
+    kernel::{Links, SocketMaps},
+    rescue::Rescue,
+};
 use super::{
     Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
     elders::Elders,
+    packet::made,
     services::{Pins, Tables, kernel::ServiceMaps, remove_pins},
+    tc::Program,
 };
 use crate::os::{bpffs, capability, lock::AgentLock, sockdiag::SockDiag};
 
@@ -45,8 +56,16 @@ const NOBODY: u64 = u64::MAX;
 const LAYOUT: char = 'v';
 
 /// The pins of this layout version below `bpffs:` of the config.
-fn pins(bpffs: &Path) -> Pins {
+pub(crate) fn pins(bpffs: &Path) -> Pins {
     Pins::new(bpffs, &format!("{LAYOUT}{LAYOUT_VERSION}"))
+}
+
+/// The programs that follow rescued connections, as the kernel knows them; those that are not pinned are left out.
+pub(super) fn rescue_programs(bpffs: &Path) -> BTreeSet<u32> {
+    let pins = pins(bpffs);
+    let programs =
+        kernel::RESCUE_PROGRAMS.iter().filter_map(|(_, pin)| Program::pinned(&pins.program(pin)).ok());
+    programs.map(|program| program.id()).collect()
 }
 
 /// What the dataplane is told once.
@@ -60,6 +79,8 @@ pub struct Options {
     pub scope: Scope,
     /// The node's name, which decides where its home is with `policy: sticky`.
     pub node: String,
+    /// Whether connections that are not answered go to another backend, where the kernel can do it.
+    pub rescue: bool,
     /// What the kernel programs log.
     pub log: BpfLog,
 }
@@ -70,6 +91,9 @@ pub struct SocketDataplane {
     tables: Tables<ServiceMaps>,
     maps: SocketMaps,
     links: Links,
+    rescue: Rescue,
+    /// Why connections cannot be sent to another backend, though they should.
+    no_rescue: Option<String>,
     proof: Option<Proof>,
     can_end_sockets: bool,
     elders: Elders,
@@ -93,7 +117,10 @@ impl SocketDataplane {
         capability::require("program the socket dataplane")?;
         bpffs::ensure(&options.bpffs)?;
         let pins = pins(&options.bpffs);
-        let loaded = kernel::load(&pins, options.log)?;
+        let loaded = kernel::load(&pins, options.log, options.rescue)?;
+        let wanted = options.rescue && loaded.no_rescue.is_none();
+        let rescue = Rescue::open(&pins, &made(&options.bpffs), wanted)?;
+        let no_rescue = loaded.no_rescue.clone().filter(|_| options.rescue);
         let mut maps = SocketMaps::open(&pins)?;
         let tables = Tables::new(ServiceMaps::open(&pins)?);
         let links = Links::new(pins, &options.cgroup);
@@ -109,6 +136,8 @@ impl SocketDataplane {
             tables,
             maps,
             links,
+            rescue,
+            no_rescue,
             proof: None,
             can_end_sockets,
             elders: Elders::default(),
@@ -143,12 +172,23 @@ impl SocketDataplane {
             _ => Some(Scope::Host),
         };
         let services = Tables::new(ServiceMaps::open(&pins)?).observe()?;
-        Ok(Some(SocketState { hooks, scope, services }))
+        Ok(Some(SocketState { hooks, scope, services, rescue: Default::default() }))
     }
 
     /// The services that the kernel holds.
     pub fn services(&self) -> Result<BTreeMap<SocketAddr, HeldService>, DataplaneError> {
         Ok(self.tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect())
+    }
+
+    /// Tells every connection that was sent to another backend; `None`: none ever was. Loads nothing and changes nothing.
+    ///
+    /// # Errors
+    /// When what is pinned cannot be read.
+    pub fn peek_rescued(
+        bpffs: &Path,
+        each: &mut dyn FnMut(Connection),
+    ) -> Result<Option<Table>, DataplaneError> {
+        rescue::peek(&pins(bpffs), each)
     }
 
     /// What the kernel counted, without an agent.
@@ -158,7 +198,8 @@ impl SocketDataplane {
 
     /// Removes everything that any version of the agent ever pinned below `bpffs`.
     pub fn cleanup(bpffs: &Path) -> Result<Vec<String>, DataplaneError> {
-        let removed = remove_pins(bpffs, LAYOUT, |_| true)?;
+        let mut removed = Rescue::cleanup(&pins(bpffs), &made(bpffs))?;
+        removed.extend(remove_pins(bpffs, LAYOUT, |_| true)?);
         bpffs::release(bpffs)?;
         Ok(removed)
     }
@@ -221,7 +262,7 @@ impl Dataplane for SocketDataplane {
     type Native = SocketState;
     type Change = Change;
 
-    fn observe(&mut self, _desired: &DesiredState) -> Result<SocketState, DataplaneError> {
+    fn observe(&mut self, desired: &DesiredState) -> Result<SocketState, DataplaneError> {
         let hooks = self.links.effective()?;
         let scope = match self.maps.settings().netns_cookie {
             0 => Some(Scope::Node),
@@ -229,11 +270,15 @@ impl Dataplane for SocketDataplane {
             cookie if !hooks.is_empty() => (cookie == self.own_cookie()?).then_some(Scope::Host),
             _ => None,
         };
-        Ok(SocketState { hooks, scope, services: self.tables.observe()? })
+        let rescue = self.rescue.observe(desired, &self.tables)?;
+        Ok(SocketState { hooks, scope, services: self.tables.observe()?, rescue })
     }
 
     fn lower(&self, desired: &DesiredState) -> Result<SocketState, Unsupported> {
-        Ok(native::lower(desired, (!self.quiesced).then_some(self.options.scope), &self.options.node))
+        let scope = (!self.quiesced).then_some(self.options.scope);
+        let mut wanted = native::lower(desired, scope, &self.options.node);
+        wanted.rescue = self.rescue.lower(&wanted.services, !self.quiesced);
+        Ok(wanted)
     }
 
     fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
@@ -243,7 +288,7 @@ impl Dataplane for SocketDataplane {
     /// The order of writes across services matters to none of them, the hooks matter to all.
     fn subject(change: &Change) -> Option<SocketAddr> {
         match change {
-            Change::Attach(_) | Change::SetScope(_) => None,
+            Change::Attach(_) | Change::SetScope(_) | Change::Rescue(_) => None,
             Change::Service(change) => Some(change.vip()),
         }
     }
@@ -256,6 +301,7 @@ impl Dataplane for SocketDataplane {
             }
             Change::SetScope(scope) => self.set_scope(*scope),
             Change::Service(change) => self.tables.apply(change),
+            Change::Rescue(change) => self.rescue.apply(change, &self.tables),
         }
     }
 
@@ -264,9 +310,13 @@ impl Dataplane for SocketDataplane {
             return Ok(Evicted::default());
         }
         let tracks = self.maps.tracks_fd();
+        let records = self.tables.records_by_pair()?.into_iter();
+        let records: BTreeMap<u32, SocketAddr> =
+            records.map(|((_, backend), index)| (index, backend)).collect();
+        let record = |index: u32| records.get(&index).copied();
         super::evict::evict(&mut self.elders, self.options.scope, evictions, |diag| {
             let tracked = diag.tracked(tracks)?.into_iter();
-            Ok(tracked.filter_map(|socket| Some((evict::pair_of(&socket)?, socket))).collect())
+            Ok(tracked.filter_map(|socket| Some((evict::pair_of(&socket, record)?, socket))).collect())
         })
     }
 
@@ -283,6 +333,13 @@ impl Dataplane for SocketDataplane {
             proof,
             can_end_sockets: self.can_end_sockets,
             untracked: self.maps.settings().untracked,
+            rescue: match (&self.no_rescue, self.options.rescue) {
+                (Some(why), _) => Rescues::Cannot(why.clone()),
+                (None, false) => Rescues::Off,
+                (None, true) => {
+                    Rescues::On { count: self.rescue.count(), refused: self.rescue.refused.len() }
+                }
+            },
         }))
     }
 
@@ -291,7 +348,8 @@ impl Dataplane for SocketDataplane {
         if self.older_layouts == OlderLayouts::Unknown {
             self.remove_older_layouts()?;
         }
-        self.tables.settle()
+        self.tables.settle()?;
+        self.rescue.sweep()
     }
 
     fn resync(&self) -> Duration {

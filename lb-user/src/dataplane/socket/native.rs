@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use lb_core::{desired::DesiredState, model::Scope};
 
-use super::hook::Hook;
+use super::{
+    hook::Hook,
+    rescue::{self, RescueChange, RescueState},
+};
 use crate::dataplane::services::{self, ServiceChange, Services};
 
 /// What the kernel holds, or should hold.
@@ -16,6 +19,8 @@ pub struct SocketState {
     pub scope: Option<Scope>,
     /// Each service under its VIP.
     pub services: Services,
+    /// What sends connections that are not answered to another backend.
+    pub rescue: RescueState,
 }
 
 /// One mutation.
@@ -27,6 +32,8 @@ pub enum Change {
     SetScope(Option<Scope>),
     /// Change the tables.
     Service(ServiceChange),
+    /// Change what sends connections to another backend.
+    Rescue(RescueChange),
 }
 
 impl fmt::Display for Change {
@@ -36,22 +43,27 @@ impl fmt::Display for Change {
             Self::SetScope(Some(scope)) => write!(f, "serve sockets of scope {scope}"),
             Self::SetScope(None) => f.write_str("serve no new connects"),
             Self::Service(change) => change.fmt(f),
+            Self::Rescue(change) => change.fmt(f),
         }
     }
 }
 
 /// What the kernel of the node with this name should hold; without a scope it leaves new connects alone.
 pub fn lower(desired: &DesiredState, scope: Option<Scope>, node: &str) -> SocketState {
-    SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services: services::lower(desired, node) }
+    let services = services::lower(desired, node);
+    SocketState { hooks: Hook::ALL.into_iter().collect(), scope, services, rescue: RescueState::default() }
 }
 
-/// The mutations from `observed` to `wanted`, in order: hooks and scope, then what comes, then what goes.
+/// The mutations from `observed` to `wanted`, in order: hooks and scope, then what comes, then what goes, and last what mends a
+/// connect().
 pub fn diff(observed: &SocketState, wanted: &SocketState) -> Vec<Change> {
     let mut changes: Vec<_> = wanted.hooks.difference(&observed.hooks).copied().map(Change::Attach).collect();
     if observed.scope != wanted.scope {
         changes.push(Change::SetScope(wanted.scope));
     }
     changes.extend(services::diff(&observed.services, &wanted.services).into_iter().map(Change::Service));
+    let rescue = rescue::diff(&observed.rescue, &wanted.rescue, &wanted.services);
+    changes.extend(rescue.into_iter().map(Change::Rescue));
     changes
 }
 
@@ -74,6 +86,7 @@ mod tests {
             hooks: Hook::ALL.into_iter().collect(),
             scope: Some(Scope::Host),
             services: [(at, service)].into(),
+            rescue: RescueState::default(),
         };
         let changes = diff(&SocketState::default(), &wanted);
         let first_service = changes.iter().position(|c| matches!(c, Change::Service(_))).unwrap();

@@ -22,23 +22,23 @@ pub enum Change {
     Detach(Place),
 }
 
-/// The steps from what is to what should be: the id of the program at each place. What leaves is followed before what
-/// comes in begins to be changed, and the other way round at the end.
+/// The steps from what is to what should be: the id of the program at each place. What is there is updated first; then
+/// one interface after the other gets its programs, those that were there first before others. What leaves by an
+/// interface is followed before what comes in begins to be changed, and the other way round at the end.
 pub fn diff(observed: &BTreeMap<Place, Hung>, wanted: &BTreeMap<Place, u32>) -> Vec<Change> {
     let mut missing: Vec<_> = wanted
         .keys()
         .filter(|place| !matches!(observed.get(place), Some(Hung::Program(_))))
         .copied()
         .collect();
-    missing.sort_by_key(|place| Reverse(place.direction));
+    missing.sort_by_key(|place| (place.interface, Reverse(place.direction)));
     let old = wanted
         .iter()
         .filter(|(place, id)| matches!(observed.get(place), Some(Hung::Program(found)) if found != *id));
-    let mut gone: Vec<_> = observed.keys().filter(|place| !wanted.contains_key(place)).copied().collect();
-    gone.sort_by_key(|place| place.direction);
+    let gone = observed.keys().filter(|place| !wanted.contains_key(place)).copied();
     let updates = old.map(|(place, _)| Change::Update(*place));
     let attaches = missing.into_iter().map(Change::Attach);
-    updates.chain(attaches).chain(gone.into_iter().map(Change::Detach)).collect()
+    updates.chain(attaches).chain(gone.map(Change::Detach)).collect()
 }
 
 #[cfg(test)]
@@ -69,8 +69,8 @@ mod tests {
         ]);
         let expected = [
             Change::Update(place(1, Out)),
-            Change::Attach(place(5, Out)),
             Change::Attach(place(2, In)),
+            Change::Attach(place(5, Out)),
             Change::Attach(place(5, In)),
             Change::Detach(place(3, In)),
             Change::Detach(place(4, In)),

@@ -8,6 +8,6 @@ mod pattern;
 mod place;
 
 pub use diff::{Change, Hung, diff};
-pub use kernel::{Failures, Hooks, Program, ROUTES};
+pub use kernel::{Hooks, Mended, Program, ROUTES};
 pub use pattern::Pattern;
 pub use place::{Direction, Foreign, Mechanism, Owner, Place, Title};

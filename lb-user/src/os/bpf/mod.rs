@@ -1,7 +1,8 @@
 //! The commands of bpf(2) that aya 0.14 does not offer, or not so: links that are asked where they hang, updated in
 //! place, detached or put first; who hangs on a hook; a program of a few instructions; a map of maps, whose update waits for an
-//! RCU grace period.
+//! RCU grace period; many entries of a map by one call.
 
+mod batch;
 mod cgroup;
 mod grace;
 mod link;
@@ -18,6 +19,7 @@ use std::{
     path::Path,
 };
 
+pub(crate) use batch::each_entry;
 pub(crate) use cgroup::{Extent, Query, prog_query};
 pub(crate) use grace::GracePeriod;
 pub use grace::counter;
@@ -36,6 +38,7 @@ enum Command {
     ProgGetFdById = 13,
     ObjGetInfoByFd = 15,
     ProgQuery = 16,
+    MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,

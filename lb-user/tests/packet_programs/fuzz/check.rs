@@ -66,7 +66,7 @@ fn fire(setup: &mut Setup, shot: &Shot, hook: Hook, given: &[u8], seen: &mut See
     let outcome = match setup.kernel.run_as(hook, given, extra) {
         Ok((outcome, _)) => outcome,
         // Too short or too long for it.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
             seen.refused_by_kernel += 1;
             return Ok(());
         }

@@ -1,17 +1,20 @@
 //! The table of connections, read and thinned out.
 
-use std::net::{IpAddr, SocketAddr};
-
-use aya::maps::{HashMap, Map, MapData, MapError};
-use lb_common::{
-    Endpoint,
-    packet::{ClientKey, Flow, NodeKey},
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
 };
 
+use aya::maps::{HashMap, Map, MapData, MapError};
+use lb_common::packet::{ClientKey, Flow, NodeKey};
+
 use super::load::{SHAPES, room, sized};
-use crate::dataplane::{
-    DataplaneError,
-    services::{Pins, Shape, encode, open_map},
+use crate::{
+    dataplane::{
+        DataplaneError,
+        services::{Pins, Shape, encode, open_map},
+    },
+    os::bpf,
 };
 
 /// How far a connection has come.
@@ -36,8 +39,6 @@ pub struct Entry {
     pub backend: SocketAddr,
     /// The source port that the backend sees.
     pub port: u16,
-    /// The source address that the backend sees.
-    pub source: IpAddr,
     /// What the programs know of it.
     pub flow: Flow,
     key: NodeKey,
@@ -49,6 +50,8 @@ pub struct FlowMaps {
     opening_flows: HashMap<MapData, NodeKey, Flow>,
     open: HashMap<MapData, ClientKey, NodeKey>,
     open_flows: HashMap<MapData, NodeKey, Flow>,
+    /// The same maps as those with flows, to read all at once.
+    whole: [(Stage, OwnedFd); 2],
 }
 
 impl FlowMaps {
@@ -65,27 +68,33 @@ impl FlowMaps {
             opening_flows: hash(pins, opening_flows)?,
             open: hash(pins, open)?,
             open_flows: hash(pins, open_flows)?,
+            whole: [
+                (Stage::Open, descriptor(pins, open_flows)?),
+                (Stage::Opening, descriptor(pins, opening_flows)?),
+            ],
         };
         Ok((this, connections))
     }
 
-    /// Every connection. One that comes or goes meanwhile may be missing, or be told twice.
+    /// Tells every connection, of a table that may be long. One that comes or goes meanwhile may be missing, or be told twice.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn read(&self) -> Result<Vec<Entry>, DataplaneError> {
-        let mut entries = Vec::new();
-        for (stage, flows) in [(Stage::Open, &self.open_flows), (Stage::Opening, &self.opening_flows)] {
-            for entry in flows.iter() {
-                match entry {
-                    Ok((key, flow)) => entries.push(Entry::new(stage, key, flow)),
-                    Err(MapError::KeyNotFound) => {}
-                    Err(error) => {
-                        return Err(DataplaneError::failed("read", "the table of connections")(error));
-                    }
-                }
-            }
+    pub fn each(&self, mut each: impl FnMut(Entry)) -> Result<(), DataplaneError> {
+        for (stage, map) in &self.whole {
+            bpf::each_entry(map.as_fd(), |key, flow| each(Entry::new(*stage, key, flow)))
+                .map_err(DataplaneError::failed("read", "the table of connections"))?;
         }
+        Ok(())
+    }
+
+    /// The connections that are wanted.
+    ///
+    /// # Errors
+    /// As [`FlowMaps::each`].
+    pub fn read(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Entry>, DataplaneError> {
+        let mut entries = Vec::new();
+        self.each(|entry| entries.extend(Some(entry).filter(&wanted)))?;
         Ok(entries)
     }
 
@@ -127,16 +136,19 @@ fn hash<K: aya::Pod, V: aya::Pod>(
     HashMap::try_from(map).map_err(DataplaneError::failed("open", object))
 }
 
+fn descriptor(pins: &Pins, shape: &Shape) -> Result<OwnedFd, DataplaneError> {
+    let object = format!("map {}", shape.name);
+    open_map(pins, shape)?.fd().as_fd().try_clone_to_owned().map_err(DataplaneError::failed("open", object))
+}
+
 impl Entry {
     fn new(stage: Stage, key: NodeKey, flow: Flow) -> Self {
-        let source = encode::socket_addr(&Endpoint::new(flow.source, 0)).ip();
         Self {
             stage,
             client: encode::socket_addr(&flow.client),
             vip: encode::socket_addr(&flow.vip),
             backend: encode::socket_addr(&key.backend),
             port: u16::from_be(key.port as u16),
-            source,
             flow,
             key,
         }

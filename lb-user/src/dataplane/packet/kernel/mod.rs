@@ -4,8 +4,10 @@ mod flows;
 mod load;
 mod maps;
 mod reset;
+mod told;
 
 pub use flows::{Entry, FlowMaps, Stage};
 pub use load::{Programs, load, pins, try_programs};
 pub use maps::PacketMaps;
 pub use reset::ResetSender;
+pub use told::ToldMaps;

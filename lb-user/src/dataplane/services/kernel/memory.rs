@@ -69,12 +69,14 @@ impl<T: Plain> Shared<T> {
         unsafe { self.start.as_ptr().add(index) }
     }
 
+    /// An element as it is now.
     pub fn read(&self, index: u32) -> T {
         // SAFETY: inside the mapping, aligned to its page and step; programs may write words of it meanwhile, which
         // a volatile read takes as they are.
         unsafe { self.place(index).read_volatile() }
     }
 
+    /// Writes an element. Programs may see a part of it before the rest.
     pub fn write(&mut self, index: u32, value: &T) {
         // SAFETY: as for `read`; nobody else writes what the caller writes.
         unsafe { self.place(index).write_volatile(*value) }
@@ -140,6 +142,7 @@ impl Shared<u64> {
 }
 
 impl Shared<Settings> {
+    /// Tells the programs which network namespace is theirs.
     pub fn set_netns_cookie(&mut self, cookie: u64) {
         // SAFETY: `place` is inside the mapping.
         self.word(0, |s| unsafe { &raw mut (*s).netns_cookie }).store(cookie, Ordering::SeqCst);

@@ -5,18 +5,25 @@ use std::{io, time::Duration};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::MapError,
-    programs::{CgroupSockAddr, ProgramError, SockOps},
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, SockOps},
 };
 use aya_log::EbpfLogger;
-use lb_common::socket::{Settings, Track};
-use rustix::{io::Errno, time::ClockId};
+use lb_common::{
+    packet::{ClientKey, Flow, MAX_RESCUED, MAX_WAYS, NodeKey, Rules, TALLIES, Way},
+    socket::{Settings, Track},
+};
+use rustix::{io::Errno, thread::CapabilitySet, time::ClockId};
 
 use super::signals::Signals;
 
-use crate::dataplane::{
-    DataplaneError,
-    services::{self, Pins, Shape, array, open_map, pin_program},
-    socket::hook::Hook,
+use crate::{
+    agent::chain,
+    dataplane::{
+        DataplaneError,
+        services::{self, Pins, Shape, array, open_map, pin_program},
+        socket::hook::Hook,
+    },
+    os::capability,
 };
 
 /// The programs, compiled by the build script.
@@ -40,19 +47,46 @@ pub struct Loaded {
     pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Tells what befalls connections.
     pub signals: Signals,
+    /// Why connections cannot be sent to another backend; `None`: they can.
+    pub no_rescue: Option<String>,
 }
 
 /// Every pinned map that only this dataplane has.
 pub(super) const SHAPES: [Shape; 2] = [array::<Settings>("SETTINGS", 1), array::<Track>("TRACKS", 0)];
 
+/// Those of the programs that send connections to another backend: ways, rules, tally, and the connections.
+pub(in crate::dataplane::socket) const RESCUE_SHAPES: [Shape; 5] = [
+    array::<Way>("RESCUE_WAYS", MAX_WAYS),
+    array::<Rules>("RESCUE_RULES", 1),
+    array::<u64>("RESCUE_TALLY", TALLIES),
+    Shape { name: "RESCUED", key: size_of::<ClientKey>(), value: size_of::<NodeKey>(), entries: MAX_RESCUED },
+    Shape {
+        name: "RESCUED_FLOWS",
+        key: size_of::<NodeKey>(),
+        value: size_of::<Flow>(),
+        entries: MAX_RESCUED,
+    },
+];
+
+/// Their programs, each with the name of its pin.
+pub(in crate::dataplane::socket) const RESCUE_PROGRAMS: [(&str, &str); 4] = [
+    ("lbctl_rescue_in", "rescue_in"),
+    ("lbctl_rescue_out", "rescue_out"),
+    ("lbctl_rescue_in_l3", "rescue_in_l3"),
+    ("lbctl_rescue_out_l3", "rescue_out_l3"),
+];
+
+/// The program that follows connections and tells those; it takes the place of the one that does not.
+const RESCUE_SOCK_OPS: (&str, &str) = ("lbctl_sockops_rescue", "sockops");
+
 /// Every pinned map.
 fn shapes() -> impl Iterator<Item = &'static Shape> {
-    services::SHAPES.iter().chain(&SHAPES)
+    services::SHAPES.iter().chain(&SHAPES).chain(&RESCUE_SHAPES)
 }
 
 /// Loads the programs, with the maps that are pinned already or new ones, and pins them in place of their
 /// predecessors. Nothing is attached yet.
-pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
+pub fn load(pins: &Pins, log: BpfLog, rescue: bool) -> Result<Loaded, DataplaneError> {
     pins.create()?;
     for shape in shapes().filter(|shape| pins.map(shape.name).exists()) {
         open_map(pins, shape)?;
@@ -75,7 +109,30 @@ pub fn load(pins: &Pins, log: BpfLog) -> Result<Loaded, DataplaneError> {
                 .map_err(DataplaneError::failed("read", "the kernel programs' log"))?,
         ),
     };
-    Ok(Loaded { logger, signals: Signals::take(&mut ebpf)? })
+    let no_rescue = if rescue { load_rescue(&mut ebpf, pins).err() } else { None };
+    Ok(Loaded { logger, signals: Signals::take(&mut ebpf)?, no_rescue })
+}
+
+/// Loads and pins the programs on TC, and the one that follows connections for them. Without them everything else works.
+fn load_rescue(ebpf: &mut Ebpf, pins: &Pins) -> Result<(), String> {
+    for (name, _) in RESCUE_PROGRAMS.iter().chain([&RESCUE_SOCK_OPS]) {
+        let program = ebpf.program_mut(name).ok_or_else(|| format!("program {name} is not in the object"))?;
+        let loaded = match program {
+            Program::SockOps(program) => program.load(),
+            program => <&mut SchedClassifier>::try_from(program).and_then(SchedClassifier::load),
+        };
+        if let Err(error) = loaded {
+            tracing::debug!(name, error = &error as &dyn std::error::Error, "a program was refused");
+            return Err(match capability::has(CapabilitySet::PERFMON) {
+                true => "the kernel refuses the programs (before Linux 5.10)".to_owned(),
+                false => "CAP_PERFMON is missing (before Linux 6.16)".to_owned(),
+            });
+        }
+    }
+    for (name, pin) in RESCUE_PROGRAMS.iter().chain([&RESCUE_SOCK_OPS]) {
+        pin_program(ebpf, pins, name, pin).map_err(|error| chain(&error))?;
+    }
+    Ok(())
 }
 
 /// How long an unanswered SYN waits, for the first time: as long as data does at least (TCP_RTO_MIN, include/net/tcp.h),

@@ -32,9 +32,9 @@ impl Filters {
         let mut rtnl = Rtnl::open()?;
         let mut observed = BTreeMap::new();
         let mut in_use = Vec::new();
-        for interface in qdisc::list(&mut rtnl)?.into_keys() {
+        for (interface, qdisc) in qdisc::list(&mut rtnl)? {
             for place in both(interface) {
-                let filters = filter::list(&mut rtnl, place)?;
+                let filters = filter::list(&mut rtnl, place, Some(qdisc))?;
                 if filters.iter().any(Filter::is_ours) {
                     in_use.push(interface);
                 }
@@ -51,7 +51,9 @@ impl Filters {
     /// interface is there.
     pub(super) fn attach(&self, place: Place, program: &Program) -> io::Result<bool> {
         let mut rtnl = Rtnl::open()?;
-        match self.ensure_qdisc(&mut rtnl, place).and_then(|()| self.put(&mut rtnl, place, program)) {
+        let attached =
+            self.ensure_qdisc(&mut rtnl, place).and_then(|qdisc| self.put(&mut rtnl, place, qdisc, program));
+        match attached {
             Ok(()) => Ok(true),
             Err(e) if is(&e, Errno::NODEV) => Ok(false),
             // So an unknown kind of qdisc or filter shows (net/sched/sch_api.c, cls_api.c).
@@ -63,48 +65,47 @@ impl Filters {
     /// Removes the filter, and then the qdisc, if it is ours and no filter hangs on it any more.
     pub(super) fn detach(&self, place: Place) -> io::Result<()> {
         let mut rtnl = Rtnl::open()?;
-        let filters = filter::list(&mut rtnl, place)?;
+        let qdisc = qdisc::list(&mut rtnl)?.get(&place.interface).copied();
+        let filters = filter::list(&mut rtnl, place, qdisc)?;
         for own in filters.iter().filter(|filter| filter.is_of(self.owner)) {
             filter::remove(&mut rtnl, place, self.owner, own.priority)?;
         }
-        self.release_qdisc(&mut rtnl, place.interface)
+        self.release_qdisc(&mut rtnl, place.interface, qdisc)
     }
 
-    fn put(&self, rtnl: &mut Rtnl, place: Place, program: &Program) -> io::Result<()> {
-        let filters = filter::list(rtnl, place)?;
+    fn put(&self, rtnl: &mut Rtnl, place: Place, qdisc: Qdisc, program: &Program) -> io::Result<()> {
+        let filters = filter::list(rtnl, place, Some(qdisc))?;
         match filters.iter().find(|filter| filter.is_of(self.owner)) {
             Some(own) => filter::replace(rtnl, place, self.owner, own.priority, program.as_fd()),
             None => filter::add(rtnl, place, self.owner, filter::priority(&filters), program.as_fd()),
         }
     }
 
-    fn ensure_qdisc(&self, rtnl: &mut Rtnl, place: Place) -> io::Result<()> {
-        if qdisc::add(rtnl, place.interface)? {
-            let mark = self.mark(place.interface);
-            return match fs::create_dir(&mark) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-                Ok(()) | Err(_) => Ok(()),
-            };
+    /// The qdisc that is there, or a new one.
+    fn ensure_qdisc(&self, rtnl: &mut Rtnl, place: Place) -> io::Result<Qdisc> {
+        match qdisc::list(rtnl)?.get(&place.interface) {
+            Some(qdisc) if qdisc.takes(place.direction) => return Ok(*qdisc),
+            Some(_) => {
+                return Err(io::Error::other(
+                    "somebody's ingress qdisc takes the place of clsact (hint: tc qdisc del dev NAME ingress, or leave \
+                     the interface out)",
+                ));
+            }
+            None => qdisc::add(rtnl, place.interface)?,
         }
-        // On an ingress qdisc a filter for what leaves would meet what comes in.
-        if place.direction == Direction::Out
-            && qdisc::list(rtnl)?.get(&place.interface) == Some(&Qdisc::Ingress)
-        {
-            return Err(io::Error::other(
-                "somebody's ingress qdisc takes the place of clsact (hint: tc qdisc del dev NAME ingress, or leave the \
-                 interface out)",
-            ));
+        match fs::create_dir(self.mark(place.interface)) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            Ok(()) | Err(_) => Ok(Qdisc::Clsact),
         }
-        Ok(())
     }
 
-    fn release_qdisc(&self, rtnl: &mut Rtnl, interface: u32) -> io::Result<()> {
+    fn release_qdisc(&self, rtnl: &mut Rtnl, interface: u32, qdisc: Option<Qdisc>) -> io::Result<()> {
         if !self.mark(interface).exists() {
             return Ok(());
         }
         let mut filters = Vec::new();
         for place in both(interface) {
-            filters.extend(filter::list(rtnl, place)?);
+            filters.extend(filter::list(rtnl, place, qdisc)?);
         }
         if filters.iter().any(Filter::is_ours) {
             return Ok(());

@@ -12,6 +12,7 @@ use netlink_packet_route::{
 };
 use rustix::io::Errno;
 
+use super::qdisc::Qdisc;
 use crate::{
     dataplane::tc::place::{Direction, Owner, Place},
     os::netlink::{attribute, is, rtnl::Rtnl},
@@ -69,8 +70,11 @@ impl Filter {
     }
 }
 
-/// The filters at a place, in the order in which they run. None where there is no qdisc that has any.
-pub(super) fn list(rtnl: &mut Rtnl, place: Place) -> io::Result<Vec<Filter>> {
+/// The filters at a place, in the order in which they run. Those of an ingress qdisc the kernel tells for both directions.
+pub(super) fn list(rtnl: &mut Rtnl, place: Place, qdisc: Option<Qdisc>) -> io::Result<Vec<Filter>> {
+    if !qdisc.is_some_and(|qdisc| qdisc.takes(place.direction)) {
+        return Ok(Vec::new());
+    }
     let question = RouteNetlinkMessage::GetTrafficFilter(at(place));
     match rtnl.dump_with(&question, |_, payload| Ok(read(payload))) {
         Ok(filters) => Ok(filters.into_iter().flatten().collect()),

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::{
     filter::{self, Filter},
+    qdisc::Qdisc,
     tcx::hook,
 };
 use crate::{
@@ -18,7 +19,12 @@ use crate::{
 
 /// Others' programs and filters at a place, in the order in which they run: TCX programs first, then filters. `own` are the
 /// ids of our programs. Where none of ours is found, all run before it: it is not there.
-pub(super) fn at(rtnl: &mut Rtnl, place: Place, own: &BTreeSet<u32>) -> io::Result<Vec<Foreign>> {
+pub(super) fn at(
+    rtnl: &mut Rtnl,
+    place: Place,
+    qdisc: Option<Qdisc>,
+    own: &BTreeSet<u32>,
+) -> io::Result<Vec<Foreign>> {
     let programs = match tcx::query(place.interface, hook(place.direction)) {
         Ok(programs) => programs,
         // A kernel without TCX; an interface that has gone.
@@ -29,7 +35,7 @@ pub(super) fn at(rtnl: &mut Rtnl, place: Place, own: &BTreeSet<u32>) -> io::Resu
         id if own.contains(&id) => None,
         id => Some(Title::Tcx { id, name: name(id) }),
     });
-    let filters = filter::list(rtnl, place)?.into_iter().filter(Filter::is_one);
+    let filters = filter::list(rtnl, place, qdisc)?.into_iter().filter(Filter::is_one);
     let filters = filters.map(|filter| match filter {
         filter if filter.is_ours() => None,
         Filter { kind, priority, name, .. } => Some(Title::Filter { kind, priority, name }),

@@ -2,12 +2,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use super::{
     Program,
     clsact::Filters,
-    foreign,
+    foreign, qdisc,
     tcx::{self, Links},
 };
 use crate::{
@@ -31,8 +32,16 @@ pub struct Hooks {
 /// What loading and attaching a program takes.
 const CAPABILITIES: &str = "CAP_BPF or CAP_NET_ADMIN";
 
-/// What did not succeed, each with its place.
-pub type Failures = Vec<(Place, DataplaneError)>;
+/// What came of one round of mending.
+#[derive(Debug, Default)]
+pub struct Mended {
+    /// How many changes were tried.
+    pub made: usize,
+    /// How many are left for the next round.
+    pub left: usize,
+    /// What did not succeed, each with its place.
+    pub failures: Vec<(Place, DataplaneError)>,
+}
 
 impl Hooks {
     /// `links` and `made` are directories on a bpffs, and are made: for the pinned links, and for what says which qdiscs are
@@ -68,6 +77,29 @@ impl Hooks {
     fn new(links: &Path, made: &Path, owner: Owner, mechanism: Mechanism) -> Self {
         let filters = Filters { made: made.to_owned(), owner };
         Self { links: Links(links.to_owned()), filters, mechanism }
+    }
+
+    /// What runs, however it was attached, without changing anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses or is silent.
+    pub fn peek(links: &Path, made: &Path, owner: Owner) -> Result<BTreeMap<Place, Hung>, DataplaneError> {
+        let mut found = Self::new(links, made, owner, Mechanism::Clsact).observe()?;
+        found.extend(Self::new(links, made, owner, Mechanism::Tcx).observe()?);
+        Ok(found)
+    }
+
+    /// [`Hooks::foreign`], of ours without changing anything.
+    ///
+    /// # Errors
+    /// When the kernel refuses or is silent.
+    pub fn peek_foreign(
+        links: &Path,
+        made: &Path,
+        interfaces: BTreeSet<u32>,
+        own: &BTreeSet<u32>,
+    ) -> Result<Vec<Foreign>, DataplaneError> {
+        Self::new(links, made, Owner::Packet, Mechanism::Tcx).foreign(interfaces, own)
     }
 
     /// How programs are attached.
@@ -110,20 +142,32 @@ impl Hooks {
 
     /// Observes, compares and mends. One place that fails does not keep the others from being mended.
     ///
+    /// After `patience` no further change is begun: the kernel takes its time for each TCX program that comes or goes, an RCU
+    /// grace period of some 20 ms, in which it changes no other interface either.
+    ///
     /// # Errors
     /// When what runs cannot be observed.
-    pub fn reconcile(&self, wanted: &BTreeMap<Place, &Program>) -> Result<(usize, Failures), DataplaneError> {
+    pub fn reconcile(
+        &self,
+        wanted: &BTreeMap<Place, &Program>,
+        patience: Duration,
+    ) -> Result<Mended, DataplaneError> {
+        let began = Instant::now();
         let ids = wanted.iter().map(|(place, program)| (*place, program.id())).collect();
         let changes = diff(&self.observe()?, &ids);
-        let mut failures = Failures::new();
-        for change in &changes {
-            let (Change::Attach(place) | Change::Update(place) | Change::Detach(place)) = *change;
+        let mut mended = Mended { left: changes.len(), ..Mended::default() };
+        for change in changes {
+            if mended.made > 0 && began.elapsed() > patience {
+                break;
+            }
+            let (Change::Attach(place) | Change::Update(place) | Change::Detach(place)) = change;
             tracing::debug!(?change, mechanism = %self.mechanism, "changing what runs on an interface");
-            if let Err(error) = self.apply(*change, wanted.get(&place).copied()) {
-                failures.push((place, error));
+            (mended.made, mended.left) = (mended.made + 1, mended.left - 1);
+            if let Err(error) = self.apply(change, wanted.get(&place).copied()) {
+                mended.failures.push((place, error));
             }
         }
-        Ok((changes.len(), failures))
+        Ok(mended)
     }
 
     /// Others' programs and filters in both directions of interfaces, in the order in which they run. `own` are the ids of
@@ -143,10 +187,12 @@ impl Hooks {
                 Hung::Nothing => None,
             }));
             let mut rtnl = Rtnl::open()?;
+            let qdiscs = qdisc::list(&mut rtnl)?;
             let mut found = Vec::new();
             for interface in interfaces {
+                let qdisc = qdiscs.get(&interface).copied();
                 for direction in Direction::ALL {
-                    found.extend(foreign::at(&mut rtnl, Place { interface, direction }, &own)?);
+                    found.extend(foreign::at(&mut rtnl, Place { interface, direction }, qdisc, &own)?);
                 }
             }
             io::Result::Ok(found)

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-pub use hooks::{Failures, Hooks};
+pub use hooks::{Hooks, Mended};
 
 use crate::{
     dataplane::DataplaneError,
@@ -32,8 +32,9 @@ use crate::{
 ///   routing tables are asked. An IPv4 packet that no program takes leaves by the loopback interface and comes to
 ///   nothing: IPVS, which listens where packets are delivered, does not see it. An IPv6 packet is delivered either way.
 /// - The node's own packets pass IPVS first, whose hook for them lies before the interface, and with it the nftables
-///   table of the IPVS dataplane. A connection that IPVS knows goes on, whichever route is taken. A connection that the
-///   programs made goes on too: IPVS lets packets pass that begin no connection and belong to none that it knows.
+///   table of the IPVS dataplane. Whichever route is taken, IPVS serves the connections that it knows, and takes new ones
+///   for as long as it has a service at the VIP, or refuses them where that takes none. A connection that the programs made
+///   goes on too: IPVS lets packets pass that begin no connection and belong to none that it knows.
 pub const ROUTES: VipRoutes = VipRoutes { protocol: 0x6d, priority: 0x6b, ipv4: Delivery::Link };
 
 /// A loaded program.

@@ -10,7 +10,10 @@ use netlink_packet_route::{
 };
 use rustix::io::Errno;
 
-use crate::os::netlink::{attribute, is, rtnl::Rtnl};
+use crate::{
+    dataplane::tc::place::Direction,
+    os::netlink::{attribute, is, rtnl::Rtnl},
+};
 
 /// TCA_KIND, include/uapi/linux/rtnetlink.h.
 const KIND: u16 = 1;
@@ -27,21 +30,29 @@ pub(super) enum Qdisc {
     Ingress,
 }
 
+impl Qdisc {
+    /// Whether packets in a direction meet its filters.
+    pub(super) fn takes(self, direction: Direction) -> bool {
+        self == Self::Clsact || direction == Direction::In
+    }
+}
+
 /// Those of all interfaces.
 pub(super) fn list(rtnl: &mut Rtnl) -> io::Result<BTreeMap<u32, Qdisc>> {
     let question = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
     // A question for one only is told to everybody who listens for changes (tc_get_qdisc, net/sched/sch_api.c).
-    let answers = rtnl.dump_with(&question, |_, payload| Ok(read(payload)))?;
-    Ok(answers.into_iter().flatten().collect())
-}
-
-/// Gives an interface a clsact; whether it had none.
-pub(super) fn add(rtnl: &mut Rtnl, interface: u32) -> io::Result<bool> {
-    match rtnl.ask(RouteNetlinkMessage::NewQueueDiscipline(clsact(interface)), NLM_F_CREATE | NLM_F_EXCL) {
-        Ok(_) => Ok(true),
-        Err(e) if is(&e, Errno::EXIST) => Ok(false),
+    match rtnl.dump_with(&question, |_, payload| Ok(read(payload))) {
+        Ok(answers) => Ok(answers.into_iter().flatten().collect()),
+        // A kernel without qdiscs.
+        Err(e) if is(&e, Errno::OPNOTSUPP) => Ok(BTreeMap::new()),
         Err(e) => Err(e),
     }
+}
+
+/// Gives an interface that has none a clsact.
+pub(super) fn add(rtnl: &mut Rtnl, interface: u32) -> io::Result<()> {
+    let message = RouteNetlinkMessage::NewQueueDiscipline(clsact(interface));
+    rtnl.ask(message, NLM_F_CREATE | NLM_F_EXCL).map(drop)
 }
 
 /// Takes away an interface's clsact. None there is as good.

@@ -1,0 +1,72 @@
+//! What would be done, as far as that can be told without doing it.
+
+use std::collections::BTreeMap;
+
+use lb_core::desired::DesiredState;
+
+use super::{
+    Options, PacketDataplane, PacketState,
+    kernel::{PacketMaps, pins},
+    lower::lower,
+    made, native,
+    world::{Way, World},
+};
+use crate::dataplane::{
+    DataplaneError,
+    services::Tables,
+    tc::{self, Hooks, Hung, Owner, Place, ROUTES},
+};
+
+impl PacketDataplane {
+    /// The changes that lead to `desired`, a line each. Loads nothing and changes nothing. An agent's start replaces
+    /// programs that run by its own; that is no change.
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    pub fn plan(options: &Options, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
+        let world =
+            World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
+        let observed = observe(options)?;
+        let running = |place: Place| match observed.hooks.get(&place) {
+            Some(Hung::Program(id)) => *id,
+            Some(Hung::Nothing) | None => 0,
+        };
+        let wanted = lower(desired, options, &world, true, |place, _| running(place));
+        let changes = native::diff(&observed, &wanted);
+        Ok(changes.iter().map(|change| line(change, &world)).collect())
+    }
+}
+
+/// What is there, whoever put it there.
+fn observe(options: &Options) -> Result<PacketState, DataplaneError> {
+    let pins = pins(&options.bpffs);
+    let routes = ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?;
+    if !pins.base().exists() {
+        return Ok(PacketState { routes, ..PacketState::default() });
+    }
+    let tables = Tables::new(PacketMaps::open(&pins)?);
+    let ways: BTreeMap<_, Way> = tables
+        .records_by_pair()?
+        .into_iter()
+        .filter_map(|(pair, index)| Some((pair, tables.look().told().way(index)?)))
+        .collect();
+    Ok(PacketState {
+        hooks: Hooks::peek(&pins.links(), &made(&options.bpffs), Owner::Packet)?,
+        rules: tables.look().told().rules(),
+        ways,
+        routes,
+        services: tables.observe()?,
+    })
+}
+
+/// People know interfaces by their names.
+fn line(change: &native::Change, world: &World) -> String {
+    let native::Change::Hook(hook) = change else { return change.to_string() };
+    let (tc::Change::Attach(place) | tc::Change::Update(place) | tc::Change::Detach(place)) = hook;
+    let verb = match hook {
+        tc::Change::Attach(_) => "run a program",
+        tc::Change::Update(_) => "run another program",
+        tc::Change::Detach(_) => "run no program any more",
+    };
+    format!("{verb} on {}, {}", world.name(place.interface), place.direction)
+}
