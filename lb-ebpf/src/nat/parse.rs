@@ -76,6 +76,12 @@ impl Packet {
         }
     }
 
+    /// Whether it is an error that somebody on the way has sent, and not the one whom it is about.
+    #[inline(always)]
+    pub fn is_error_of_other(&self) -> bool {
+        self.is_error && !self.inner.outer_src.is(&self.src.address())
+    }
+
     /// Which of the two it is.
     #[inline(always)]
     pub fn kind(&self) -> Kind {

@@ -137,8 +137,8 @@ pub fn begin(
         || enter(node, flow, rules)
         || enter(node, flow, rules)
         || enter(node, flow, rules)
-        || enter(node, flow, rules)
-        || enter(node, flow, rules);
+        || take_over(node, flow, rules)
+        || take_over(node, flow, rules);
     if !entered {
         return None;
     }
@@ -152,15 +152,43 @@ pub fn begin(
 /// One try with a port of chance.
 #[inline(always)]
 fn enter(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool {
-    // SAFETY: takes nothing; a pointer that the lookup returned.
-    let (random, first, ports) = unsafe { (bpf_get_prandom_u32(), (*rules).first_port, (*rules).ports) };
-    if ports == 0 {
+    // SAFETY: a pointer that the lookup returned.
+    pick(node, rules)
+        && OPEN_FLOWS.get_ptr(&*node).is_none()
+        && OPENING_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()
+}
+
+/// As [`enter`], but the port of a connection that both sides are done with will do: they are kept for a while, and clients that
+/// come and go would use up all ports.
+#[inline(always)]
+fn take_over(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool {
+    if !pick(node, rules) {
         return false;
     }
+    if let Some(old) = OPEN_FLOWS.get_ptr_mut(&*node) {
+        // SAFETY: a pointer that the lookup returned; words one by one.
+        unsafe {
+            if !is_over((*old).state) {
+                return false;
+            }
+            let mut client = ClientKey { client: node.backend, vip: node.backend };
+            (*old).client.store(&mut client.client);
+            (*old).vip.store(&mut client.vip);
+            forget(&client, node, &Found { flow: old, stage: Stage::Open });
+        }
+    }
+    // SAFETY: as above.
+    OPENING_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()
+}
+
+/// A port of chance.
+#[inline(always)]
+fn pick(node: &mut NodeKey, rules: *const Rules) -> bool {
+    // SAFETY: takes nothing; a pointer that the lookup returned.
+    let (random, first, ports) = unsafe { (bpf_get_prandom_u32(), (*rules).first_port, (*rules).ports) };
     let port = first + ((random as u64 * ports as u64) >> 32) as u32;
     node.port = (port as u16).to_be() as u64;
-    // SAFETY: a pointer that the lookup returned.
-    OPEN_FLOWS.get_ptr(&*node).is_none() && OPENING_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()
+    ports != 0
 }
 
 /// Takes a connection out of the table.

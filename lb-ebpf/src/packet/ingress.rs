@@ -41,6 +41,8 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
                     return NEXT;
                 }
                 return match reverse(skb, packet, &found, rules) {
+                    // From a router: the way to it is by this interface, and a strict rp_filter looks.
+                    Ok(()) if packet.is_error_of_other() => NEXT,
                     Ok(()) => receive(skb, link, packet),
                     Err(verdict) => verdict,
                 };
