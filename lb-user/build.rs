@@ -25,7 +25,29 @@ fn main() -> anyhow::Result<()> {
         "no toolchain can build core for the BPF target; run `cargo xtask setup`, or install rustup's nightly with the component rust-src",
     )?;
     let package = aya_build::Package { name: "lb-ebpf", root_dir: "../lb-ebpf", ..Default::default() };
-    aya_build::build_ebpf([package], Toolchain::Custom(toolchain))
+    aya_build::build_ebpf([package], Toolchain::Custom(toolchain))?;
+    let out = env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?;
+    OBJECTS.iter().try_for_each(|name| strip(&Path::new(&out).join(name)))
+}
+
+/// The objects that lbctl embeds.
+const OBJECTS: [&str; 3] = ["lbctl-socket", "lbctl-socket-told", "lbctl-packet"];
+
+/// Where llvm-strip may be: Debian's, which `cargo xtask setup` brings with LLVM, or anybody's.
+const STRIPPERS: [&str; 3] = ["/usr/lib/llvm-22/bin/llvm-strip", "llvm-strip-22", "llvm-strip"];
+
+/// Takes the debugging sections out, which are four fifths of an object; BTF, which the loader reads, stays. Without the tool lbctl
+/// only is larger.
+fn strip(object: &Path) -> anyhow::Result<()> {
+    for stripper in STRIPPERS {
+        match Command::new(stripper).arg("--strip-debug").arg(object).status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => bail!("failed to strip {}: {stripper} ended with {status}", object.display()),
+            Err(_) => {}
+        }
+    }
+    println!("cargo:warning=no llvm-strip: the kernel programs keep their debugging sections");
+    Ok(())
 }
 
 fn has_library_source(toolchain: &str) -> bool {

@@ -7,7 +7,7 @@ use lb_user::dataplane::services::encode;
 
 use super::{
     kernel::{Hook, Interface, Verdict},
-    packet::{ACK, Packet, SYN, Segment},
+    packet::{ACK, Body, Packet, SYN, Segment},
     setup::{Setup, Table},
 };
 
@@ -30,6 +30,20 @@ pub struct Step {
     pub verdict: Verdict,
     /// It is for the loopback interface to receive, with a link header of its own.
     pub is_turned: bool,
+}
+
+impl Step {
+    /// What becomes of a packet at this hook, and what the program says. An error that a router sent to the node stays at the interface
+    /// that leads to the router.
+    pub fn makes_of(&self, packet: &Packet) -> (Packet, Verdict) {
+        let wanted = packet.between(self.after.0, self.after.1);
+        let is_routers = matches!(packet.body, Body::Error { .. }) && packet.src.ip() != self.before.0.ip();
+        match (self.is_turned, is_routers) {
+            (true, true) => (wanted, Verdict::Next),
+            (true, false) => (wanted.on_loopback(), self.verdict),
+            (false, _) => (wanted, self.verdict),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,11 +166,8 @@ impl Conversation {
     pub fn goes(&self, setup: &mut Setup, steps: &[Step], make: impl Fn(&Setup, &Step) -> Packet) {
         for step in steps {
             let packet = make(setup, step);
-            let mut wanted = packet.between(step.after.0, step.after.1);
-            if step.is_turned {
-                wanted = wanted.on_loopback();
-            }
-            setup.becomes(step.hook, &packet, step.verdict, &wanted);
+            let (wanted, verdict) = step.makes_of(&packet);
+            setup.becomes(step.hook, &packet, verdict, &wanted);
         }
     }
 

@@ -129,10 +129,7 @@ fn an_error_that_is_cut_short_is_translated_whole_or_not_at_all() {
             let router = setup.form.family.router();
             let packet =
                 Packet::error(setup.link(step.hook), router, step.before.1.ip(), what, &about, shown);
-            let mut wanted = packet.between(step.after.0, step.after.1);
-            if step.is_turned {
-                wanted = wanted.on_loopback();
-            }
+            let (wanted, verdict) = step.makes_of(&packet);
             let added = wanted.bytes().len() - packet.bytes().len();
             // All but the sequence number is needed.
             let needed = packet.bytes().len() - 4;
@@ -142,7 +139,7 @@ fn an_error_that_is_cut_short_is_translated_whole_or_not_at_all() {
                     continue;
                 };
                 let wanted = if length >= needed {
-                    Outcome { verdict: step.verdict, bytes: wanted.bytes()[..length + added].to_vec() }
+                    Outcome { verdict, bytes: wanted.bytes()[..length + added].to_vec() }
                 } else {
                     Outcome { verdict: Verdict::Next, bytes: given.to_vec() }
                 };

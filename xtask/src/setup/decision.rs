@@ -99,6 +99,7 @@ mod tests {
                 "ip",
                 "nft",
                 "bpftool",
+                "ethtool",
                 "curl",
                 "nsenter",
                 "ps",

@@ -34,8 +34,6 @@ struct Program {
 }
 
 const PARITY: Program = Program { package: "lb-tests", target: "parity", only: None };
-const PACKET: Program = Program { package: "lb-tests", target: "packet", only: None };
-const RESCUE: Program = Program { package: "lb-tests", target: "rescue", only: None };
 const LEAST_PRIVILEGE: Program = Program {
     package: "lb-tests",
     target: "weather",
@@ -52,22 +50,9 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         stage: "vm 6.1",
         kernel: "6.1",
-        programs: &[
-            PARITY,
-            PACKET,
-            PACKET_PROGRAMS,
-            RESCUE,
-            LEAST_PRIVILEGE,
-            IPVS_NETWORK,
-            IPVS_DATAPLANE,
-            UNIT,
-        ],
+        programs: &[PARITY, PACKET_PROGRAMS, LEAST_PRIVILEGE, IPVS_NETWORK, IPVS_DATAPLANE, UNIT],
     },
-    Suite {
-        stage: "vm 6.12",
-        kernel: "6.12",
-        programs: &[PARITY, PACKET, PACKET_PROGRAMS, RESCUE, LEAST_PRIVILEGE],
-    },
+    Suite { stage: "vm 6.12", kernel: "6.12", programs: &[PARITY, PACKET_PROGRAMS, LEAST_PRIVILEGE] },
 ];
 
 /// The tests for which the host's kernel may lack something, as arguments for libtest that leave them out there.

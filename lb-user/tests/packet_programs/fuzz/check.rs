@@ -147,8 +147,11 @@ fn changed(
         }
         seen.right_sums += u64::from(*was);
     }
+    let is_error = before.is_error;
     match (before.ends, after.ends) {
-        (Some(before), Some(after)) if is_due(setup, hook, outcome.verdict, before, after) => Ok(()),
+        (Some(before), Some(after)) if is_due(setup, hook, outcome.verdict, is_error, before, after) => {
+            Ok(())
+        }
         (before, after) => Err(told(&format!("{before:?} became {after:?}"))),
     }
 }
@@ -156,7 +159,14 @@ fn changed(
 type Ends = (SocketAddr, SocketAddr);
 
 /// Whether a connection in the table, or a refusal, has these ends become those at this hook.
-fn is_due(setup: &mut Setup, hook: Hook, verdict: Verdict, before: Ends, after: Ends) -> bool {
+fn is_due(
+    setup: &mut Setup,
+    hook: Hook,
+    verdict: Verdict,
+    is_error: bool,
+    before: Ends,
+    after: Ends,
+) -> bool {
     let loopback = hook.interface == Interface::Loopback;
     let next = verdict == Verdict::Next;
     let enters = !hook.outwards || loopback;
@@ -176,7 +186,8 @@ fn is_due(setup: &mut Setup, hook: Hook, verdict: Verdict, before: Ends, after: 
         let unmasked = before == (backend, source) && after == (backend, middle);
         let back = after == (vip, client)
             && match (is_host, hook.outwards) {
-                (true, false) => before == (backend, source) && !next,
+                // An error of a router's stays where it came in.
+                (true, false) => before == (backend, source) && (!next || is_error),
                 (true, true) => before == (backend, source) && !next && loopback,
                 (false, out) => before == (backend, middle) && next && out && !loopback,
             };
