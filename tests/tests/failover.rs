@@ -176,6 +176,8 @@ fn clients_that_still_wait_for_the_handshake_with_a_silent_master_are_freed() {
     lab.agent_config(|yaml| {
         alert(yaml);
         yaml["services"][0]["policy"] = "round-robin".into();
+        // Else they would be on another master by then.
+        yaml["rescue"] = "off".into();
     })
     .unwrap();
     let agent = running(&lab);
