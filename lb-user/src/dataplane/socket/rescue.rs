@@ -140,6 +140,8 @@ pub struct Rescue {
     told: ToldMaps,
     rescued: RescuedMaps,
     world: World,
+    /// As it was found at the last look.
+    observed: RescueState,
     /// Interfaces on which a program could not be put, and why.
     pub refused: BTreeMap<Place, String>,
     swept: Instant,
@@ -164,6 +166,7 @@ impl Rescue {
             told: ToldMaps::open(pins, [ways, rules, tally])?,
             rescued: RescuedMaps::open(pins)?,
             world: World::default(),
+            observed: RescueState::default(),
             refused: BTreeMap::new(),
             swept: Instant::now(),
         })
@@ -181,14 +184,19 @@ impl Rescue {
         }
         let records = tables.records_by_pair()?.into_iter();
         let ways = records.filter_map(|(pair, index)| Some((pair, self.told.way(index)?))).collect();
-        Ok(RescueState { hooks: self.hooks.observe()?, rules: self.told.rules(), ways })
+        self.observed = RescueState { hooks: self.hooks.observe()?, rules: self.told.rules(), ways };
+        Ok(self.observed.clone())
     }
 
     /// What it should hold; `takes`: whether new connections are looked after.
     pub fn lower(&self, services: &Services, takes: bool) -> RescueState {
-        let Some(_) = &self.programs else {
+        if self.programs.is_none() {
             return RescueState::default();
-        };
+        }
+        // Programs take up to 17 ms each to attach (an RCU grace period): those who serve are programmed first.
+        if services.values().all(|service| service.serving.weights.is_empty()) {
+            return self.observed.clone();
+        }
         let program = |(place, framing): (Place, Framing)| {
             Some((place, Hung::Program(self.program(place.direction, framing)?.id())))
         };
