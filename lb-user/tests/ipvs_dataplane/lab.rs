@@ -244,7 +244,7 @@ pub fn service(vip: &str, serving: &[(u8, u32)], members: &[u8], severed: &[u8])
             .map(|(n, weight)| DesiredBackend { address: at(n), weight: *weight })
             .collect(),
         members: serving.iter().map(|(n, _)| n).chain(members).chain(severed).map(at).collect(),
-        reserve: BTreeSet::new(),
+        reserve: std::collections::BTreeSet::new(),
         severed: severed.iter().map(at).collect(),
     }
 }
