@@ -50,6 +50,11 @@ pub fn begin(client: &Endpoint, track: &mut Track) -> bool {
     if unsafe { !(*old).source.is(&client.address()) } {
         return false;
     }
+    // What another says in the name of one on this node would be dropped as a martian, which IPv6 does not know.
+    // SAFETY: as above.
+    if unsafe { (*old).local != 0 } && client.address().is_v4() {
+        return false;
+    }
     // SAFETY: as above.
     let Some((index, backend)) = other(unsafe { (*first).slot }, track.index) else {
         return false;

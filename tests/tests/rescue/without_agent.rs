@@ -3,13 +3,19 @@
 
 use std::time::Duration;
 
+use lb_tests::Lab;
 use lb_tests::clock::monotonic_us;
+use lb_tests::lab::VIP;
 use lb_tests::slowness::stretched;
 
 use super::pace::{Asks, CUT, Client, Fault, KILLED, Met, RESET, SLOWEST, UNREACHABLE, lab};
+use crate::common::agent::running;
+use crate::common::load::syn;
 use crate::common::quiet::alone;
 
 const WATCHED: Duration = Duration::from_secs(3);
+/// Sooner than the first SYN would be sent again.
+const AT_ONCE: Duration = Duration::from_millis(150);
 
 /// What a client meets in three seconds of a fault without an agent.
 fn met(fault: Fault, rescue: &str, family: &str) -> Option<Met> {
@@ -60,4 +66,24 @@ fn without_rescue_every_third_connect_fails() {
         let (failed, all) = (met.failed_connects().len(), met.attempts.len());
         assert!(failed > all / 6, "{}: {failed} of {all} connects failed", fault.what);
     }
+}
+
+/// What comes back from another master in the name of one on this node would be dropped as a martian: a connect to that one is
+/// refused as it would be without rescue, instead of waiting for nothing.
+#[test]
+fn a_connect_to_a_killed_master_on_the_node_itself_is_refused_at_once() {
+    let _turn = alone();
+    let Some(lab) = Lab::builder().masters(2).local_master().build_or_skip().unwrap() else { return };
+    lab.agent_config(|_| ()).unwrap();
+    let mut agent = running(&lab);
+    agent.kill().unwrap();
+    lab.master(2).kill().unwrap();
+    let results: Vec<_> = (0..30).map(|_| syn(lab.node(), VIP)).collect();
+    let refused = results.iter().filter(|(result, _)| result == "ECONNREFUSED").count();
+    assert!(refused > 0, "none went to the killed one: {results:?}");
+    let is_quick = |(result, took): &(String, u64)| {
+        ["connected", "ECONNREFUSED"].contains(&result.as_str())
+            && Duration::from_millis(*took) < stretched(AT_ONCE)
+    };
+    assert!(results.iter().all(is_quick), "{results:?}");
 }
