@@ -7,6 +7,6 @@ pub mod kernel;
 pub mod native;
 mod tables;
 
-pub use kernel::{Pins, SHAPES, Shape, array, open_map, pin_program, remove_pins};
+pub use kernel::{Pins, SHAPES, Shape, array, open_hash, open_map, pin_program, remove_pins};
 pub use native::{ServiceChange, Services, diff, lower};
 pub use tables::{Maps, Tables};

@@ -5,14 +5,14 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, MapData, MapError};
 use lb_common::packet::{ClientKey, Flow, NodeKey};
 
 use super::load::{SHAPES, room, sized};
 use crate::{
     dataplane::{
         DataplaneError,
-        services::{Pins, Shape, encode, open_map},
+        services::{Pins, Shape, encode, open_hash, open_map},
     },
     os::bpf,
 };
@@ -64,10 +64,10 @@ impl FlowMaps {
         let [.., opening, opening_flows] = &SHAPES;
         let [open, open_flows] = &sized(connections);
         let this = Self {
-            opening: hash(pins, opening)?,
-            opening_flows: hash(pins, opening_flows)?,
-            open: hash(pins, open)?,
-            open_flows: hash(pins, open_flows)?,
+            opening: open_hash(pins, opening)?,
+            opening_flows: open_hash(pins, opening_flows)?,
+            open: open_hash(pins, open)?,
+            open_flows: open_hash(pins, open_flows)?,
             whole: [
                 (Stage::Open, descriptor(pins, open_flows)?),
                 (Stage::Opening, descriptor(pins, opening_flows)?),
@@ -124,16 +124,6 @@ impl FlowMaps {
 
 fn is_gone(error: &aya::sys::SyscallError) -> bool {
     error.io_error.raw_os_error() == Some(libc::ENOENT)
-}
-
-fn hash<K: aya::Pod, V: aya::Pod>(
-    pins: &Pins,
-    shape: &Shape,
-) -> Result<HashMap<MapData, K, V>, DataplaneError> {
-    let object = format!("map {}", shape.name);
-    let map = Map::from_map_data(open_map(pins, shape)?);
-    let map = map.map_err(DataplaneError::failed("open", object.clone()))?;
-    HashMap::try_from(map).map_err(DataplaneError::failed("open", object))
 }
 
 fn descriptor(pins: &Pins, shape: &Shape) -> Result<OwnedFd, DataplaneError> {

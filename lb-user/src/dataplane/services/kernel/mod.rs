@@ -7,5 +7,5 @@ mod remove;
 
 pub use maps::{SHAPES, ServiceMaps};
 pub use memory::Shared;
-pub use pins::{Pins, Shape, array, open_map, pin_program};
+pub use pins::{Pins, Shape, array, open_hash, open_map, pin_program};
 pub use remove::remove_pins;

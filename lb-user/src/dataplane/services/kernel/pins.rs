@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::{Ebpf, maps::MapData, programs::Program};
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData},
+    programs::Program,
+};
 
 use crate::dataplane::DataplaneError;
 
@@ -84,6 +88,20 @@ pub fn open_map(pins: &Pins, shape: &Shape) -> Result<MapData, DataplaneError> {
     }
     let what = format!("another program's map is pinned there: key, value, entries are {found:?}");
     Err(DataplaneError::failed("take over", object)(format!("{what}; remove it with `lbctl cleanup`")))
+}
+
+/// Opens a pinned hash map, after a check of its shape.
+///
+/// # Errors
+/// When it is missing, or somebody else's.
+pub fn open_hash<K: aya::Pod, V: aya::Pod>(
+    pins: &Pins,
+    shape: &Shape,
+) -> Result<HashMap<MapData, K, V>, DataplaneError> {
+    let object = format!("map {}", shape.name);
+    let map = Map::from_map_data(open_map(pins, shape)?);
+    let map = map.map_err(DataplaneError::failed("open", object.clone()))?;
+    HashMap::try_from(map).map_err(DataplaneError::failed("open", object))
 }
 
 /// Pins a program in place of its predecessor.

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, MapData, MapError};
 use lb_common::packet::{ClientKey, Flow, NodeKey};
 
 use super::load::RESCUE_SHAPES;
 use crate::dataplane::{
     DataplaneError,
-    services::{Pins, Shape, encode, open_map},
+    services::{Pins, encode, open_hash},
 };
 
 /// The two maps.
@@ -40,7 +40,7 @@ impl RescuedMaps {
     /// When one is missing, or is somebody else's.
     pub fn open(pins: &Pins) -> Result<Self, DataplaneError> {
         let [.., keys, flows] = &RESCUE_SHAPES;
-        Ok(Self { keys: hash(pins, keys)?, flows: hash(pins, flows)? })
+        Ok(Self { keys: open_hash(pins, keys)?, flows: open_hash(pins, flows)? })
     }
 
     /// All of them.
@@ -102,14 +102,4 @@ impl RescuedMaps {
 
 fn failed(error: MapError) -> DataplaneError {
     DataplaneError::failed("read", "the rescued connections")(error)
-}
-
-fn hash<K: aya::Pod, V: aya::Pod>(
-    pins: &Pins,
-    shape: &Shape,
-) -> Result<HashMap<MapData, K, V>, DataplaneError> {
-    let object = format!("map {}", shape.name);
-    let map = Map::from_map_data(open_map(pins, shape)?);
-    let map = map.map_err(DataplaneError::failed("open", object.clone()))?;
-    HashMap::try_from(map).map_err(DataplaneError::failed("open", object))
 }
