@@ -1,8 +1,9 @@
 //! Changing the addresses of packets: `parse` reads headers, `rewrite` changes them, `reset` turns a packet into a refusal of
 //! itself. Nothing here knows why.
 //!
-//! Headers are read by bpf_skb_load_bytes and not by direct access: its bounds are the kernel's business, so the verifier
-//! has none to prove, with or without CAP_PERFMON.
+//! Headers at offsets that are known beforehand are read where they lie, which is what most packets have: TCP right behind a
+//! network header without options. All others are read by bpf_skb_load_bytes: its bounds are the kernel's business, so the
+//! verifier has none to prove, with or without CAP_PERFMON.
 
 mod parse;
 mod reset;

@@ -42,6 +42,8 @@ pub struct Packet {
     pub l4: u32,
     /// Whether that is IPv6.
     pub v6: bool,
+    /// Of IPv4: the header's third word as it lies in memory, with its checksum.
+    pub v4_word: u32,
     /// Which of the two; both of what follows are always filled in, since the compiler reads what it does not use, and the
     /// verifier allows that of nothing that was never written.
     is_error: bool,
@@ -66,6 +68,7 @@ impl Packet {
             (*place).l3 = self.l3;
             (*place).l4 = self.l4;
             (*place).v6 = self.v6;
+            (*place).v4_word = self.v4_word;
             (*place).is_error = self.is_error;
             (*place).segment = self.segment;
             (*place).inner = self.inner;
@@ -127,6 +130,16 @@ pub struct Inner {
 /// Reads the headers. Fragments but the first have no ports and are foreign.
 #[inline(always)]
 pub fn parse(skb: Skb, link: Link) -> Parsed {
+    if skb.protocol() == IPV4
+        && let Some(packet) = plain_v4(skb, link)
+    {
+        return Parsed::Packet(packet);
+    }
+    if skb.protocol() == IPV6
+        && let Some(packet) = plain_v6(skb, link)
+    {
+        return Parsed::Packet(packet);
+    }
     match network_header(skb, link) {
         Some((l3, IPV4)) => parse_v4(skb, l3),
         Some((l3, IPV6)) => parse_v6(skb, l3, Chain::Followed),
@@ -173,9 +186,53 @@ fn network_header(skb: Skb, link: Link) -> Option<(u32, u16)> {
     Some((header + 8, skb.load(header + 6)?))
 }
 
+/// What most packets are: a TCP segment over IPv4 without options, whole, its headers where they can be read without a copy.
+/// `None`: it has to be looked at closely.
+#[inline(always)]
+fn plain_v4(skb: Skb, link: Link) -> Option<Packet> {
+    let l3 = link.header();
+    let headers = skb.peek(l3, 40)?;
+    let (first, v4_word) = (u32::from_be(headers.word::<0>()), headers.word::<8>());
+    let is_fragment = u32::from_be(headers.word::<4>()) & 0x3fff != 0;
+    if first >> 24 != 0x45 || is_fragment || u32::from_be(v4_word) >> 16 & 0xff != TCP {
+        return None;
+    }
+    let end = match first & 0xffff {
+        0 => skb.len(),
+        total => l3 + total,
+    };
+    let at = Layers { l3, l4: l3 + 20, v6: false, v4_word, end };
+    let tcp = [headers.word::<20>(), headers.word::<24>(), 0, headers.word::<32>(), 0];
+    let (src, dst) = (headers.word::<12>(), headers.word::<16>());
+    let (src, dst) = (Address::from_v4_word(src), Address::from_v4_word(dst));
+    Some(whole(tcp.map(u32::from_be), at, src, dst, false))
+}
+
+/// As [`plain_v4`], over IPv6 without extension headers.
+#[inline(always)]
+fn plain_v6(skb: Skb, link: Link) -> Option<Packet> {
+    let l3 = link.header();
+    let headers = skb.peek(l3, 60)?;
+    let (first, second) = (u32::from_be(headers.word::<0>()), u32::from_be(headers.word::<4>()));
+    if first >> 28 != 6 || second >> 8 & 0xff != TCP {
+        return None;
+    }
+    let end = match second >> 16 {
+        0 => skb.len(),
+        payload => l3 + 40 + payload,
+    };
+    let at = Layers { l3, l4: l3 + 40, v6: true, v4_word: 0, end };
+    let tcp = [headers.word::<40>(), headers.word::<44>(), 0, headers.word::<52>(), 0];
+    let src = [headers.word::<8>(), headers.word::<12>(), headers.word::<16>(), headers.word::<20>()];
+    let dst = [headers.word::<24>(), headers.word::<28>(), headers.word::<32>(), headers.word::<36>()];
+    let (src, dst) = (Address::from_v6_words(src), Address::from_v6_words(dst));
+    Some(whole(tcp.map(u32::from_be), at, src, dst, false))
+}
+
 #[inline(always)]
 fn parse_v4(skb: Skb, l3: u32) -> Option<Packet> {
     let ip: [u32; 5] = skb.load(l3)?;
+    let v4_word = ip[2];
     let [first, second, third, src, dst] = ip.map(u32::from_be);
     let length = (first >> 24 & 0xf) * 4;
     if first >> 28 != 4 || length < 20 {
@@ -194,7 +251,7 @@ fn parse_v4(skb: Skb, l3: u32) -> Option<Packet> {
                 0 => skb.len(),
                 total => l3 + total,
             };
-            segment(skb, Layers { l3, l4, v6: false, end }, address(src), address(dst), is_fragment)
+            segment(skb, Layers { l3, l4, v6: false, v4_word, end }, address(src), address(dst), is_fragment)
         }
         ICMP if !is_fragment => {
             let kind: u8 = skb.load(l4)?;
@@ -214,7 +271,7 @@ fn parse_v4(skb: Skb, l3: u32) -> Option<Packet> {
                 outer_src: address(src),
                 outer_dst: address(dst),
             };
-            error(skb, Layers { l3, l4, v6: false, end: 0 }, inner, address(from), address(to))
+            error(skb, Layers { l3, l4, v6: false, v4_word, end: 0 }, inner, address(from), address(to))
         }
         _ => None,
     }
@@ -244,7 +301,7 @@ fn parse_v6(skb: Skb, l3: u32, chain: Chain) -> Option<Packet> {
                 0 => skb.len(),
                 payload => l3 + 40 + payload,
             };
-            segment(skb, Layers { l3, l4, v6: true, end }, src, dst, at.is_fragment)
+            segment(skb, Layers { l3, l4, v6: true, v4_word: 0, end }, src, dst, at.is_fragment)
         }
         ICMPV6 if !at.is_fragment => {
             let kind: u8 = skb.load(l4)?;
@@ -259,7 +316,7 @@ fn parse_v6(skb: Skb, l3: u32, chain: Chain) -> Option<Packet> {
             let [from, to]: [[u32; 4]; 2] = skb.load(l4 + 16)?;
             let inner = Inner { l3: l4 + 8, l4: l4 + 48, outer_src: src, outer_dst: dst };
             let (from, to) = (Address::from_v6_words(from), Address::from_v6_words(to));
-            error(skb, Layers { l3, l4, v6: true, end: 0 }, inner, from, to)
+            error(skb, Layers { l3, l4, v6: true, v4_word: 0, end: 0 }, inner, from, to)
         }
         _ => None,
     }
@@ -306,6 +363,7 @@ struct Layers {
     l3: u32,
     l4: u32,
     v6: bool,
+    v4_word: u32,
     /// Where the payload ends.
     end: u32,
 }
@@ -314,23 +372,30 @@ struct Layers {
 fn segment(skb: Skb, at: Layers, src: Address, dst: Address, is_fragment: bool) -> Option<Packet> {
     // All of it, though the rest is not read: what has no room for its checksum is no segment.
     let tcp: [u32; 5] = skb.load(at.l4)?;
-    let [ports, sequence, _, third, _] = tcp.map(u32::from_be);
+    Some(whole(tcp.map(u32::from_be), at, src, dst, is_fragment))
+}
+
+/// The header's words are in the machine's order.
+#[inline(always)]
+fn whole(tcp: [u32; 5], at: Layers, src: Address, dst: Address, is_fragment: bool) -> Packet {
+    let [ports, sequence, _, third, _] = tcp;
     let flags = third >> 16 & 0x3f;
     let header = (third >> 28) * 4;
     let payload = at.end.wrapping_sub(at.l4).wrapping_sub(header);
     let is_malformed = header < 20 || payload > 0xffff_0000;
     let extra = (flags & SYN) / SYN + (flags & FIN) / FIN;
     let end = sequence.wrapping_add(payload).wrapping_add(extra);
-    Some(Packet {
+    Packet {
         l3: at.l3,
         l4: at.l4,
         v6: at.v6,
+        v4_word: at.v4_word,
         is_error: false,
         segment: Segment { end, flags, is_fragment, is_malformed },
         inner: Inner { l3: at.l3, l4: at.l4, outer_src: src, outer_dst: dst },
         src: Endpoint::new(src, port(ports >> 16)),
         dst: Endpoint::new(dst, port(ports & 0xffff)),
-    })
+    }
 }
 
 /// The direction is turned round: what is inside went the other way.
@@ -342,6 +407,7 @@ fn error(skb: Skb, at: Layers, inner: Inner, from: Address, to: Address) -> Opti
         l3: at.l3,
         l4: at.l4,
         v6: at.v6,
+        v4_word: at.v4_word,
         is_error: true,
         segment: Segment { end: 0, flags: 0, is_fragment: false, is_malformed: false },
         inner,

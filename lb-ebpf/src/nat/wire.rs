@@ -1,4 +1,4 @@
-use core::mem::MaybeUninit;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -8,6 +8,9 @@ use aya_ebpf::{
 /// A packet in the kernel's hands.
 #[derive(Clone, Copy)]
 pub struct Skb(pub *mut __sk_buff);
+
+/// A number of no meaning, which no class has: they are numbered from 0 on.
+const DONE: u32 = 0xb1c7;
 
 /// What comes before the network header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,30 @@ impl Link {
     }
 }
 
+/// Headers that are read where they lie.
+#[derive(Clone, Copy)]
+pub struct Headers(usize);
+
+impl Headers {
+    /// A word of them as it lies in memory. It need not be aligned: the machines that run this do not mind, but the language
+    /// does.
+    #[inline(always)]
+    pub fn word<const OFFSET: i16>(self) -> u32 {
+        let word: u64;
+        // SAFETY: the verifier vouches for the length that was asked for.
+        unsafe {
+            asm!(
+                "{word} = *(u32 *)({at} + {offset})",
+                word = out(reg) word,
+                at = in(reg) self.0,
+                offset = const OFFSET,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        word as u32
+    }
+}
+
 impl Skb {
     /// Bytes at an offset; `None`: the packet is shorter. `Default` stands for "any bit pattern is valid"; it is not called,
     /// since zeroing is a loop, whose end the verifier does not see without CAP_PERFMON.
@@ -41,6 +68,15 @@ impl Skb {
                 bpf_skb_load_bytes(self.0.cast(), offset, value.as_mut_ptr().cast(), size_of::<T>() as u32);
             (read == 0).then_some(value.assume_init())
         }
+    }
+
+    /// Headers at an offset. `None`: the packet is shorter, or not all of them are in its first buffer.
+    #[inline(always)]
+    pub fn peek(self, offset: u32, length: u32) -> Option<Headers> {
+        // SAFETY: the verifier vouches for the context and its fields.
+        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        let at = data + offset as usize;
+        (at + length as usize <= end).then_some(Headers(at))
     }
 
     /// Writes bytes at an offset. Fails only where there are none, which a load before has shown.
@@ -94,6 +130,27 @@ impl Skb {
     pub fn is_segmented(self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.0).gso_segs > 1 }
+    }
+
+    /// Marks a packet that is about to be redirected: on its way out nothing is left to be done. The field was for the
+    /// classes of queueing disciplines that read TOS; it stays with the packet until the network card has it.
+    #[inline(always)]
+    pub fn set_done(self) {
+        // SAFETY: as above.
+        unsafe { (*self.0).tc_index = DONE };
+    }
+
+    /// Whether it has this mark, which it loses.
+    #[inline(always)]
+    pub fn take_done(self) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            let is_done = (*self.0).tc_index == DONE;
+            if is_done {
+                (*self.0).tc_index = 0;
+            }
+            is_done
+        }
     }
 
     /// The protocol of the network header, in network order, unless a tag comes before it.

@@ -16,6 +16,10 @@ use lb_common::packet::Rules;
 /// Decides over a packet that is about to leave.
 #[inline(always)]
 pub fn egress(skb: Skb, link: Link) -> i32 {
+    let is_loopback = skb.ifindex() == LOOPBACK;
+    if !is_loopback && skb.take_done() {
+        return NEXT;
+    }
     let (Parsed::Packet(parsed), Some(place)) = (parse(skb, link), PACKET.get_ptr_mut(0)) else {
         return NEXT;
     };
@@ -27,7 +31,6 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
     let Some(rules) = RULES.get_ptr(0) else {
         return NEXT;
     };
-    let is_loopback = skb.ifindex() == LOOPBACK;
     if is_ours(packet.dst.port(), rules) {
         let key = NodeKey { backend: packet.src, port: packet.dst.port_word() as u64 };
         if let Some(found) = flows::by_node(&key)

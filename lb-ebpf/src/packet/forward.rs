@@ -203,6 +203,7 @@ fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow) -> i32 {
     if ifindex == 0 {
         return drop(DROP_NO_WAY);
     }
+    wanted.skb.set_done();
     // SAFETY: takes integers, and a null pointer where it is to look up the neighbour itself.
     (unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) }) as i32
 }

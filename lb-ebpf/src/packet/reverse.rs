@@ -50,6 +50,9 @@ fn is_given_up(found: &Found, rules: *const Rules) -> bool {
 pub fn unmask(skb: Skb, packet: &Packet, flow: *const Flow) {
     // SAFETY: a pointer that the lookup returned.
     let client = unsafe { (*flow).client.address() };
+    if client.is(&packet.dst.address()) {
+        return;
+    }
     let dst = Endpoint::new(client, packet.dst.port_word());
     rewrite(skb, packet, &Edit { src: packet.src, dst });
 }
