@@ -27,7 +27,13 @@ const CONTENDERS: [Contender; 8] = [
 ];
 
 /// What serves clients that the node only forwards.
-const FORWARDING: [Contender; 3] = [Contender::Direct, Contender::Packet, Contender::Nftables];
+const FORWARDING: [Contender; 5] = [
+    Contender::Direct,
+    Contender::Packet,
+    Contender::PacketUnmasked,
+    Contender::Nftables,
+    Contender::NftablesMasquerade,
+];
 
 /// A part of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]

@@ -5,20 +5,25 @@ use lb_tests::{Lab, binaries};
 
 use super::{Running, Scheme, ready, vip};
 
-/// An agent with this dataplane, told this of rescues if anything, and otherwise the lab's configuration.
-pub(super) fn start(
-    lab: &Lab,
-    scheme: Scheme,
-    dataplane: &str,
-    rescue: Option<&str>,
-) -> anyhow::Result<Running> {
+/// What an agent is told beside its dataplane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    NoRescue,
+    NoMasquerade,
+}
+
+/// An agent with this dataplane, told this, and otherwise with the lab's configuration.
+pub(super) fn start(lab: &Lab, scheme: Scheme, dataplane: &str, told: Told) -> anyhow::Result<Running> {
     let config = lab.agent_config(|yaml| {
         yaml["dataplane"] = dataplane.into();
         if dataplane == "packet" {
             yaml["scope"] = "node".into();
         }
-        if let Some(rescue) = rescue {
-            yaml["rescue"] = rescue.into();
+        match told {
+            Told::Nothing => {}
+            Told::NoRescue => yaml["rescue"] = "off".into(),
+            Told::NoMasquerade => yaml["packet"]["masquerade"] = false.into(),
         }
         if scheme == Scheme::Plain {
             let health = &mut yaml["services"][0]["health"];

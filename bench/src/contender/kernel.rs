@@ -13,8 +13,15 @@ pub(super) const NFTABLES: &str = include_str!("nftables.nft");
 /// For `ipvsadm --restore`: round robin, masquerading.
 pub(super) const IPVSADM: &str = include_str!("ipvsadm.rules");
 
+/// Whether the masters see the node's address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Masquerade {
+    Yes,
+    No,
+}
+
 /// Destination NAT of what the node itself sends, and of what it forwards.
-pub(super) fn nftables(lab: &Lab) -> anyhow::Result<Running> {
+pub(super) fn nftables(lab: &Lab, masquerade: Masquerade) -> anyhow::Result<Running> {
     let vip = vip()?;
     let masters = lab.masters().iter().enumerate();
     let map: Vec<String> =
@@ -32,6 +39,11 @@ pub(super) fn nftables(lab: &Lab) -> anyhow::Result<Running> {
     running.apply(&["ip", "route", "add", &address, "via", &via], Some(&["ip", "route", "del", &address]))?;
     let delete = ["nft", "delete", "table", "ip", "bench"];
     running.apply(&["nft", "-f", &rules.to_string_lossy()], Some(&delete))?;
+    if masquerade == Masquerade::Yes {
+        let chain = "add chain ip bench postrouting { type nat hook postrouting priority srcnat; }";
+        let rule = format!("add rule ip bench postrouting ct original ip daddr {} masquerade", vip.ip());
+        running.apply(&["nft", &format!("{chain} ; {rule}")], None)?;
+    }
     Ok(running)
 }
 

@@ -16,6 +16,8 @@ use lb_tests::lab::{Builder, Launch, Master, VIP};
 use lb_tests::{Lab, interrupt};
 use serde::{Deserialize, Serialize};
 
+use self::agent::Told;
+use self::kernel::Masquerade;
 pub use self::running::Running;
 
 /// One way to reach the masters.
@@ -32,6 +34,8 @@ pub enum Contender {
     SocketAlone,
     /// lbctl's packet dataplane.
     Packet,
+    /// The same, told to show the masters whose packets it forwards.
+    PacketUnmasked,
     /// HAProxy with the configuration in kubeadm's guide to high availability.
     HaproxyKubeadm,
     /// HAProxy with the quickest checks that make sense.
@@ -40,6 +44,8 @@ pub enum Contender {
     Nginx,
     /// An nftables rule.
     Nftables,
+    /// The same, and another that masquerades.
+    NftablesMasquerade,
     /// IPVS, programmed by hand.
     #[value(name = "ipvsadm")]
     #[serde(rename = "ipvsadm")]
@@ -59,15 +65,17 @@ pub enum Scheme {
 
 impl Contender {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Direct,
         Self::Socket,
         Self::SocketAlone,
         Self::Packet,
+        Self::PacketUnmasked,
         Self::HaproxyKubeadm,
         Self::HaproxyTuned,
         Self::Nginx,
         Self::Nftables,
+        Self::NftablesMasquerade,
         Self::IpvsByHand,
         Self::Ipvs,
     ];
@@ -80,10 +88,12 @@ impl Contender {
             Self::Socket => "lbctl socket",
             Self::SocketAlone => "lbctl socket, rescue off",
             Self::Packet => "lbctl packet",
+            Self::PacketUnmasked => "lbctl packet, no masquerade",
             Self::HaproxyKubeadm => "haproxy (kubeadm guide)",
             Self::HaproxyTuned => "haproxy (tuned)",
             Self::Nginx => "nginx stream (kubespray)",
             Self::Nftables => "nftables dnat",
+            Self::NftablesMasquerade => "nftables dnat, masquerade",
             Self::IpvsByHand => "ipvsadm",
             Self::Ipvs => "lbctl ipvs",
         }
@@ -93,12 +103,13 @@ impl Contender {
     #[must_use]
     pub fn is_lbctl(self) -> bool {
         match self {
-            Self::Socket | Self::SocketAlone | Self::Packet | Self::Ipvs => true,
+            Self::Socket | Self::SocketAlone | Self::Packet | Self::PacketUnmasked | Self::Ipvs => true,
             Self::Direct
             | Self::HaproxyKubeadm
             | Self::HaproxyTuned
             | Self::Nginx
             | Self::Nftables
+            | Self::NftablesMasquerade
             | Self::IpvsByHand => false,
         }
     }
@@ -111,14 +122,16 @@ impl Contender {
         ensure!(!interrupt::happened(), "start {}: interrupted", self.name());
         let started = match self {
             Self::Direct => Ok(Running::new(lab, lab.masters().iter().map(Master::address).collect())),
-            Self::Socket => agent::start(lab, scheme, "socket", None),
-            Self::SocketAlone => agent::start(lab, scheme, "socket", Some("off")),
-            Self::Packet => agent::start(lab, scheme, "packet", None),
-            Self::Ipvs => agent::start(lab, scheme, "ipvs", None),
+            Self::Socket => agent::start(lab, scheme, "socket", Told::Nothing),
+            Self::SocketAlone => agent::start(lab, scheme, "socket", Told::NoRescue),
+            Self::Packet => agent::start(lab, scheme, "packet", Told::Nothing),
+            Self::PacketUnmasked => agent::start(lab, scheme, "packet", Told::NoMasquerade),
+            Self::Ipvs => agent::start(lab, scheme, "ipvs", Told::Nothing),
             Self::HaproxyKubeadm => proxies::haproxy(lab, proxies::HAPROXY_KUBEADM, scheme),
             Self::HaproxyTuned => proxies::haproxy(lab, proxies::HAPROXY_TUNED, scheme),
             Self::Nginx => proxies::nginx(lab),
-            Self::Nftables => kernel::nftables(lab),
+            Self::Nftables => kernel::nftables(lab, Masquerade::No),
+            Self::NftablesMasquerade => kernel::nftables(lab, Masquerade::Yes),
             Self::IpvsByHand => kernel::ipvs(lab),
         };
         started.with_context(|| format!("start {}", self.name()))
@@ -133,7 +146,13 @@ impl Contender {
             Self::Nginx => Some(proxies::NGINX),
             Self::Nftables => Some(kernel::NFTABLES),
             Self::IpvsByHand => Some(kernel::IPVSADM),
-            Self::Direct | Self::Socket | Self::SocketAlone | Self::Packet | Self::Ipvs => None,
+            Self::Direct
+            | Self::Socket
+            | Self::SocketAlone
+            | Self::Packet
+            | Self::PacketUnmasked
+            | Self::NftablesMasquerade
+            | Self::Ipvs => None,
         }
     }
 }

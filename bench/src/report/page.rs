@@ -12,9 +12,10 @@ impl Results {
     pub fn bars(&self) -> Vec<Bar> {
         let steady = self.steady.as_ref().map(Steady::bars);
         let forwarded = self.forwarded.as_ref().map(Steady::bars);
+        let ipvs = self.ipvs.as_ref().map(Steady::bars_beside_ipvs);
         let failover = self.failover.as_ref().map(Failover::bars);
         let probes = self.probes.as_ref().map(Probes::bars);
-        [steady, forwarded, failover, probes].into_iter().flatten().flatten().collect()
+        [steady, forwarded, ipvs, failover, probes].into_iter().flatten().flatten().collect()
     }
 
     /// All pictures of all sections.
@@ -101,7 +102,7 @@ fn render_forwarded(steady: &Steady) -> String {
     format!(
         "## While nothing fails, from a virtual machine\n\nAs above, but the client is in a network namespace behind an \
          interface of the node's, which forwards for it; *direct* is forwarding alone, and the masters know the way back to \
-         the client. Rounds: {}, with slices of {} s.\n\n{}",
+         the client. *lbctl packet* masquerades by default, so each is beside a rule that does the same. Rounds: {}, with slices of {} s.\n\n{}",
         steady.rounds(),
         number(steady.slice_seconds),
         steady.render()
@@ -123,7 +124,7 @@ fn render_ipvs(steady: &Steady) -> String {
 fn configurations() -> String {
     let mut text = String::from(
         "## Configurations\n\nThe masters' addresses stand where `@SERVERS@` and other names in `@` are. lbctl has its \
-         defaults. Where the masters speak no TLS, the checks do not either.\n",
+         defaults and the name of what was set beside them. Where the masters speak no TLS, the checks do not either.\n",
     );
     for contender in Contender::ALL {
         if let Some(configuration) = contender.configuration() {

@@ -9,12 +9,57 @@ use crate::statistics::Spread;
 /// A contender, the one that it is compared with, and what the ratio must be.
 type Ratio = (Contender, Contender, Workload, Figure, Limit);
 
-/// What lbctl is held to where it forwards for a virtual machine.
-const BARS_FORWARDED: [Ratio; 4] = [
+/// What lbctl is held to where it forwards for a virtual machine: beside rules that do the same as it does.
+const BARS_FORWARDED: [Ratio; 8] = [
     (Contender::Packet, Contender::Direct, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(0.95)),
     (Contender::Packet, Contender::Direct, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(0.95)),
-    (Contender::Packet, Contender::Nftables, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(1.0)),
-    (Contender::Packet, Contender::Nftables, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(1.0)),
+    (
+        Contender::PacketUnmasked,
+        Contender::Direct,
+        Workload::KeepAlive,
+        Figure::PerSecond,
+        Limit::AtLeast(0.95),
+    ),
+    (
+        Contender::PacketUnmasked,
+        Contender::Direct,
+        Workload::Bulk,
+        Figure::GibPerSecond,
+        Limit::AtLeast(0.95),
+    ),
+    (
+        Contender::Packet,
+        Contender::NftablesMasquerade,
+        Workload::KeepAlive,
+        Figure::PerSecond,
+        Limit::AtLeast(1.0),
+    ),
+    (
+        Contender::Packet,
+        Contender::NftablesMasquerade,
+        Workload::Bulk,
+        Figure::GibPerSecond,
+        Limit::AtLeast(1.0),
+    ),
+    (
+        Contender::PacketUnmasked,
+        Contender::Nftables,
+        Workload::KeepAlive,
+        Figure::PerSecond,
+        Limit::AtLeast(1.0),
+    ),
+    (
+        Contender::PacketUnmasked,
+        Contender::Nftables,
+        Workload::Bulk,
+        Figure::GibPerSecond,
+        Limit::AtLeast(1.0),
+    ),
+];
+/// What lbctl is held to beside IPVS.
+const BARS_IPVS: [Ratio; 2] = [
+    (Contender::Packet, Contender::IpvsByHand, Workload::KeepAlive, Figure::PerSecond, Limit::AtLeast(1.0)),
+    (Contender::Packet, Contender::IpvsByHand, Workload::Bulk, Figure::GibPerSecond, Limit::AtLeast(1.0)),
 ];
 /// What lbctl is held to on the node itself.
 const BARS: [Ratio; 9] = [
@@ -107,10 +152,19 @@ impl Steady {
     /// What lbctl is held to.
     #[must_use]
     pub fn bars(&self) -> Vec<Bar> {
-        let (bars, whence) = match self.whence {
-            Whence::Node => (&BARS[..], ""),
-            Whence::Vm => (&BARS_FORWARDED[..], ", from a VM"),
-        };
+        match self.whence {
+            Whence::Node => self.held_to(&BARS, ""),
+            Whence::Vm => self.held_to(&BARS_FORWARDED, ", from a VM"),
+        }
+    }
+
+    /// What lbctl is held to where there is IPVS.
+    #[must_use]
+    pub fn bars_beside_ipvs(&self) -> Vec<Bar> {
+        self.held_to(&BARS_IPVS, ", emulated")
+    }
+
+    fn held_to(&self, bars: &[Ratio], whence: &str) -> Vec<Bar> {
         let bar = |(contender, reference, workload, figure, limit): Ratio| {
             let spread = self.ratio_to(workload, contender, reference, figure);
             let (names, what) = ([contender.name(), reference.name()].join(" / "), workload.name());
