@@ -71,8 +71,10 @@ pub struct Flow {
     pub to_client: u32,
     /// The sequence number that the backend expects next.
     pub to_backend: u32,
-    /// How many backends were tried before this one.
-    pub tries: u32,
+    /// How many backends were tried before this one; of a rescued connection the one that it was meant for is not counted.
+    pub tries: u16,
+    /// The index of the backend that was tried first, plus 1; 0: this one was.
+    pub first: u16,
     /// The interface that the client's packets come in by; 0: the client is a process of this node.
     pub ifindex: u32,
 }
@@ -179,5 +181,10 @@ mod tests {
         assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
         assert_eq!(size_of::<Way>(), 24);
         assert_eq!(size_of::<Rules>(), 24);
+    }
+
+    #[test]
+    fn every_backend_can_be_the_first() {
+        assert!(MAX_BACKENDS < u32::from(u16::MAX));
     }
 }

@@ -7,7 +7,10 @@ use lb_common::socket::{
     Backend, LEAST_OF, MAX_MEMBERS, Member, POLICY_LEAST_CONN, POLICY_ROUND_ROBIN, Service, Set,
 };
 
-use crate::maps::{BACKENDS, SERVICES, SETS};
+use crate::{
+    maps::{BACKENDS, SERVICES, SETS},
+    ways::reaches,
+};
 
 /// A backend of the set in force, by the service's policy; `None`: nobody serves.
 #[inline(always)]
@@ -29,32 +32,49 @@ pub fn choose(slot: u32) -> Option<(u32, *mut Backend)> {
     Some((index, BACKENDS.get_ptr_mut(index)?))
 }
 
-/// Another backend than the one with this index, for a connection that it does not answer: one of those that serve, else
-/// one that is up and stands by. Not by weight: it is one connection. `None`: there is no other.
+/// Another backend for a connection that is not answered, by its index: one of those that serve, else one that is up and
+/// stands by. Not the one that it was sent to last; the one that it was sent to first only where there is nobody else. `first`
+/// may be a number that no backend has. Not by weight: it is one connection. `None`: there is no other.
+///
+/// Four of each kind are looked at, from a place of chance on: one may be the last, one the first, and one on this node. Not a
+/// loop, and without branches, as in [`least_loaded`].
 #[inline(always)]
-pub fn other(slot: u32, not: u32) -> Option<(u32, *mut Backend)> {
+pub fn other(slot: u32, last: u32, first: u32) -> Option<u32> {
     let set = in_force(slot, SERVICES.get_ptr_mut(slot)?)?;
     // SAFETY: takes nothing.
     let random = unsafe { bpf_get_prandom_u32() } & 0xffff;
-    // SAFETY: as in `choose`.
-    let (count, reserve) = unsafe { ((*set).count, (*set).reserve as u32) };
-    let of = |first: u32, number: u32, turn: u32| {
-        member(set, first.wrapping_add(random.wrapping_add(turn).checked_rem(number).unwrap_or(0))).backend
-    };
-    let serves = |turn| of(0, count, turn);
-    let stands_by = |turn| of(count, reserve, turn);
-    let index = if count > 0 && serves(0) != not {
-        serves(0)
-    } else if count > 1 && serves(1) != not {
-        serves(1)
-    } else if reserve > 0 && stands_by(0) != not {
-        stands_by(0)
-    } else if reserve > 1 && stands_by(1) != not {
-        stands_by(1)
-    } else {
-        return None;
-    };
-    Some((index, BACKENDS.get_ptr_mut(index)?))
+    let tried = (first as u64) << 32 | last as u64;
+    let serves = |best, turn| better(set, best, tried, random + turn, 0);
+    let stands_by = |best, turn| better(set, best, tried, random + turn, 1);
+    let best = serves(serves(serves(serves(0, 0), 1), 2), 3);
+    let best = stands_by(stands_by(stands_by(stands_by(best, 0), 1), 2), 3);
+    (best != 0).then_some(best as u32)
+}
+
+/// The better of the best so far and the one at this place among those that serve, or of those that stand by (1): how
+/// willingly it is chosen, above 0 where it may be at all, and in the lower half its index. `tried` has in its halves whom the
+/// connection was sent to first and last. A function of its own for the sake of the stack, which it shares with its callers.
+#[inline(never)]
+fn better(set: *const Set, best: u64, tried: u64, place: u32, standing_by: u64) -> u64 {
+    // SAFETY: a pointer that the lookup returned; user space never writes a set in force.
+    let (count, reserve) = unsafe { ((*set).count as u64, (*set).reserve as u64) };
+    let number = count.wrapping_add(standing_by.wrapping_mul(reserve.wrapping_sub(count)));
+    let at = standing_by.wrapping_mul(count).wrapping_add(remainder(place as u64, number));
+    let backend = member(set, at as u32).backend;
+    let will_do = is_below(0, number) & is_other(backend, tried as u32) & reaches(backend);
+    let is_fresh = is_other(backend, (tried >> 32) as u32);
+    let rank = will_do.wrapping_mul(2 + 2 * is_fresh - standing_by);
+    let is_better = is_below(best >> 32, rank);
+    best.wrapping_add(is_better.wrapping_mul((rank << 32 | backend as u64).wrapping_sub(best)))
+}
+
+/// `a % b`, and `a` where `b` is 0, without a branch: as the instruction has it, Documentation/bpf/standardization.
+#[inline(always)]
+fn remainder(a: u64, b: u64) -> u64 {
+    let mut remainder = a;
+    // SAFETY: an operation on registers.
+    unsafe { asm!("{a} %= {b}", a = inout(reg) remainder, b = in(reg) b) };
+    remainder
 }
 
 /// The set in force is chosen by one read of `active`; everything after depends on it.
@@ -162,9 +182,15 @@ fn not_above(upto: u32, point: u32) -> usize {
     is_below(upto as u64, point as u64 + 1) as usize
 }
 
+/// 1 where the two differ, else 0, without a branch.
+#[inline(always)]
+fn is_other(a: u32, b: u32) -> u64 {
+    is_below(0, (a ^ b) as u64)
+}
+
 /// 1 where `a < b`, else 0, of numbers below 2^63, without a branch.
 #[inline(always)]
-fn is_below(a: u64, b: u64) -> u64 {
+pub fn is_below(a: u64, b: u64) -> u64 {
     let mut sign = a.wrapping_sub(b);
     // SAFETY: a shift of a register; written out so that it is not turned back into a branch.
     unsafe { asm!("{sign} >>= 63", sign = inout(reg) sign) };

@@ -6,8 +6,10 @@
 mod common;
 
 mod rescue {
+    mod capabilities;
     mod faults;
     mod life;
+    mod others;
     mod pace;
     mod without_agent;
 }

@@ -100,7 +100,8 @@ pub struct Beginning {
     pub index: u32,
     pub source: Address,
     pub state: u32,
-    pub tries: u32,
+    pub tries: u16,
+    pub first: u16,
     pub ifindex: u32,
 }
 
@@ -127,6 +128,7 @@ pub fn begin(
         (*flow).to_client = 0;
         (*flow).to_backend = 0;
         (*flow).tries = what.tries;
+        (*flow).first = what.first;
         (*flow).ifindex = what.ifindex;
     }
     backend.store(&mut node.backend);

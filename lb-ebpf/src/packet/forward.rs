@@ -10,7 +10,8 @@ use lb_common::{
 };
 
 use crate::{
-    apart::{NONE, lbctl_choose, lbctl_other},
+    apart::{NONE, lbctl_other},
+    choice::lbctl_choose,
     choose::add,
     flows::{self, Beginning, Found, MaybeFound, Stage},
     maps::{BACKENDS, WAYS},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// A connection that was not answered is sent to so many others at most.
-const MOST_TRIES: u32 = 3;
+const MOST_TRIES: u16 = 3;
 
 /// A packet for the VIP in this slot.
 pub struct Wanted<'a> {
@@ -105,37 +106,55 @@ fn greet(
     node: &mut NodeKey,
     found: MaybeFound,
 ) -> Result<*mut Flow, Refusal> {
-    let mut tries = 0;
-    let mut not = NONE;
+    let mut turn = Turn { index: NONE, tries: 0, first: 0 };
     if let Some(found) = found.get() {
         // SAFETY: a pointer that the lookup returned.
-        let (state, index, tried) =
-            unsafe { ((*found.flow).state, (*found.flow).index, (*found.flow).tries) };
+        let (state, tries) = unsafe { ((*found.flow).state, (*found.flow).tries) };
         if found.stage == Stage::Opening && state & FLOW_ANSWERED == 0 {
             // SAFETY: as above.
-            if tried >= MOST_TRIES || unsafe { (*wanted.rules).rescues } == 0 {
+            if tries >= MOST_TRIES || unsafe { (*wanted.rules).rescues } == 0 {
                 return Ok(found.flow);
             }
-            (tries, not) = (tried + 1, index);
+            turn = Turn { index: other(wanted.slot, found.flow), tries: tries + 1, first: first(found.flow) };
+            if turn.index == NONE {
+                return Ok(found.flow);
+            }
         } else if !flows::is_over(state) {
-            return Ok(found.flow);
-        }
-        if not != NONE && lbctl_other(wanted.slot, not) == NONE {
             return Ok(found.flow);
         }
         flows::forget(client, node, &found);
     }
-    begin(wanted, client, node, tries, not)
+    begin(wanted, client, node, &turn)
+}
+
+/// Whose turn it is to be tried.
+struct Turn {
+    /// [`NONE`]: anybody's.
+    index: u32,
+    tries: u16,
+    first: u16,
+}
+
+/// The index of another backend than those that a connection was sent to, or [`NONE`].
+#[inline(always)]
+fn other(slot: u32, flow: *const Flow) -> u32 {
+    // SAFETY: a pointer that the lookup returned.
+    let (last, first) = unsafe { ((*flow).index, (*flow).first) };
+    lbctl_other(slot, last, (first as u32).wrapping_sub(1))
+}
+
+/// What [`Flow::first`] is where the connection goes to another backend.
+#[inline(always)]
+fn first(flow: *const Flow) -> u16 {
+    // SAFETY: as above.
+    match unsafe { (*flow).first } {
+        0 => unsafe { (*flow).index as u16 + 1 },
+        first => first,
+    }
 }
 
 #[inline(always)]
-fn begin(
-    wanted: &Wanted,
-    client: &ClientKey,
-    node: &mut NodeKey,
-    tries: u32,
-    not: u32,
-) -> Result<*mut Flow, Refusal> {
+fn begin(wanted: &Wanted, client: &ClientKey, node: &mut NodeKey, turn: &Turn) -> Result<*mut Flow, Refusal> {
     let rules = wanted.rules;
     if !takes(rules) {
         return Err(Refusal::Untouched);
@@ -146,7 +165,7 @@ fn begin(
     if !is_host && (forwards == 0 || wanted.place == Place::Loopback) {
         return Err(Refusal::Refused(DROP_SCOPE));
     }
-    let index = if not == NONE { lbctl_choose(wanted.slot) } else { lbctl_other(wanted.slot, not) };
+    let index = if turn.index == NONE { lbctl_choose(wanted.slot) } else { turn.index };
     let backend = BACKENDS.get_ptr_mut(index).ok_or(Refusal::Refused(DROP_NO_BACKEND))?;
     let way = WAYS.get_ptr(index).ok_or(Refusal::Refused(DROP_NO_WAY))?;
     // SAFETY: pointers that lookups returned.
@@ -166,7 +185,8 @@ fn begin(
         index,
         source,
         state: if is_host { FLOW_HOST } else { 0 },
-        tries,
+        tries: turn.tries,
+        first: turn.first,
         ifindex: if is_host { 0 } else { wanted.skb.ifindex() },
     };
     // SAFETY: as above.
@@ -175,7 +195,7 @@ fn begin(
     // SAFETY: as above.
     unsafe { add(&raw mut (*backend).total, 1) };
     count(TALLY_BEGUN);
-    if tries > 0 {
+    if turn.tries > 0 {
         count(TALLY_RESCUED);
     }
     Ok(flow)
@@ -218,7 +238,7 @@ pub fn is_rescued(found: &Found, slot: u32, rules: *const Rules) -> bool {
             && (*flow).state & FLOW_ANSWERED == 0
             && (*flow).tries < MOST_TRIES
             && (*rules).rescues != 0
-            && lbctl_other(slot, (*flow).index) != NONE;
+            && other(slot, flow) != NONE;
         if rescued {
             (*flow).state |= FLOW_RESET;
         }

@@ -5,6 +5,7 @@
 
 #[path = "../apart.rs"]
 mod apart;
+mod choice;
 #[path = "../choose.rs"]
 mod choose;
 mod egress;
@@ -18,3 +19,4 @@ mod nat;
 mod programs;
 mod reverse;
 mod verdict;
+mod ways;

@@ -11,6 +11,8 @@ macro_rules! tell {
     };
 }
 
+#[path = "../apart.rs"]
+mod apart;
 #[path = "../choose.rs"]
 mod choose;
 mod count;
@@ -25,3 +27,4 @@ mod rescue;
 mod signal;
 mod track;
 mod translate;
+mod ways;

@@ -11,7 +11,8 @@ use lb_common::{
 };
 
 use crate::{
-    choose::{add, other},
+    apart::lbctl_other,
+    choose::add,
     maps::{BACKENDS, RESCUE_RULES, RESCUE_SCRATCH, RESCUE_TALLY, RESCUE_WAYS, RESCUED, RESCUED_FLOWS},
 };
 
@@ -55,52 +56,63 @@ pub fn begin(client: &Endpoint, track: &mut Track) -> bool {
     if unsafe { (*old).local != 0 } && client.address().is_v4() {
         return false;
     }
-    // SAFETY: as above.
-    let Some((index, backend)) = other(unsafe { (*first).slot }, track.index) else {
-        return false;
-    };
-    let Some(way) = RESCUE_WAYS.get_ptr(index) else {
-        return false;
-    };
-    // SAFETY: as above. From one on this node itself the answer would come as a martian.
-    if unsafe { (*way).ifindex == 0 || (*way).local != 0 } {
-        return false;
-    }
     let mut key = ClientKey { client: *client, vip: *client };
     track.backend.store(&mut key.vip);
-    let Some(tries) = give_up(&key, track.index) else {
+    let past = past(&key, track.index);
+    if past.tries >= MOST_TRIES {
+        return false;
+    }
+    // SAFETY: as above.
+    let index = lbctl_other(unsafe { (*first).slot }, track.index, past.first);
+    let (Some(backend), Some(way)) = (BACKENDS.get_ptr_mut(index), RESCUE_WAYS.get_ptr(index)) else {
         return false;
     };
-    if !enter(&key, backend, (index, way), tries, rules) {
+    if past.node.port != 0 {
+        let _ = RESCUED_FLOWS.remove(&past.node);
+        count(TALLY_ENDED);
+    }
+    if !enter(&key, backend, (index, way), &past, rules) {
         return false;
     }
     track.index = index;
     true
 }
 
-/// Forgets whom the connection was sent to before, if it was. How often it was sent to another; `None`: often enough.
+/// How a connection has fared so far. Without padding: the compiler reads it whole, and the verifier refuses to without
+/// CAP_PERFMON.
+struct Past {
+    /// Its key in RESCUED_FLOWS, where it was sent to another backend before; port 0: it was not.
+    node: NodeKey,
+    /// How often it was.
+    tries: u32,
+    /// The index of the backend that it was tried with first.
+    first: u32,
+}
+
+/// The past of a connection that this backend does not answer.
 #[inline(always)]
-fn give_up(key: &ClientKey, index: u32) -> Option<u32> {
+fn past(key: &ClientKey, index: u32) -> Past {
+    let mut past = Past { node: NodeKey { backend: key.vip, port: 0 }, tries: 0, first: index };
     let Some(known) = RESCUED.get_ptr(key) else {
-        return Some(0);
+        return past;
     };
-    let mut node = NodeKey { backend: key.vip, port: 0 };
     // SAFETY: a pointer that the lookup returned.
     unsafe {
-        (*known).backend.store(&mut node.backend);
-        node.port = (*known).port;
+        (*known).backend.store(&mut past.node.backend);
+        past.node.port = (*known).port;
     }
-    let Some(flow) = RESCUED_FLOWS.get_ptr(&node) else {
-        return Some(0);
+    let Some(flow) = RESCUED_FLOWS.get_ptr(&past.node) else {
+        past.node.port = 0;
+        return past;
     };
     // SAFETY: as above. One of another index was left by an earlier connection from the same port.
-    let tries = unsafe { if (*flow).index == index { (*flow).tries + 1 } else { 0 } };
-    if tries >= MOST_TRIES {
-        return None;
+    unsafe {
+        if (*flow).index == index {
+            past.tries = (*flow).tries as u32 + 1;
+            past.first = ((*flow).first as u32).wrapping_sub(1);
+        }
     }
-    let _ = RESCUED_FLOWS.remove(&node);
-    count(TALLY_ENDED);
-    Some(tries)
+    past
 }
 
 #[inline(always)]
@@ -108,7 +120,7 @@ fn enter(
     key: &ClientKey,
     backend: *mut Backend,
     (index, way): (u32, *const Way),
-    tries: u32,
+    past: &Past,
     rules: *const Rules,
 ) -> bool {
     let Some(flow) = RESCUE_SCRATCH.get_ptr_mut(0) else {
@@ -125,13 +137,22 @@ fn enter(
         (*flow).seen = (*flow).begun;
         (*flow).to_client = 0;
         (*flow).to_backend = 0;
-        (*flow).tries = tries;
+        (*flow).tries = past.tries as u16;
+        (*flow).first = (past.first as u16).wrapping_add(1);
         (*flow).ifindex = (*way).ifindex;
     }
     let mut node = NodeKey { backend: key.vip, port: 0 };
     // SAFETY: as above.
     unsafe { (*backend).endpoint.store(&mut node.backend) };
-    let entered = try_port(&mut node, flow, rules) || try_port(&mut node, flow, rules);
+    // Those of connections that are over are kept until an agent looks: after hundreds one in ten is taken.
+    let entered = try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules)
+        || try_port(&mut node, flow, rules);
     if !entered {
         return false;
     }

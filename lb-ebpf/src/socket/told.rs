@@ -7,6 +7,8 @@ macro_rules! tell {
     ($($words:expr),*) => { aya_log_ebpf::debug!($($words),*) };
 }
 
+#[path = "../apart.rs"]
+mod apart;
 #[path = "../choose.rs"]
 mod choose;
 mod count;
@@ -21,3 +23,4 @@ mod rescue;
 mod signal;
 mod track;
 mod translate;
+mod ways;
