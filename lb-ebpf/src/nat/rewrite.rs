@@ -53,7 +53,7 @@ pub fn rewrite(skb: Skb, packet: &Packet, edit: &Edit) {
 fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit) {
     let from = [packet.src.address().v4_word(), packet.dst.address().v4_word()];
     let to = [edit.src.address().v4_word(), edit.dst.address().v4_word()];
-    let change = difference(&from, &to);
+    let change = v4_difference(from, to);
     let checksum = packet.l4 + TCP_CHECKSUM;
     l4(skb, checksum, 0, change, BPF_F_PSEUDO_HDR as u64);
     let (old_ports, new_ports) = (pair(&packet.src, &packet.dst), pair(&edit.src, &edit.dst));
@@ -65,12 +65,14 @@ fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit) {
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let word = packet.v4_word & 0xffff | (!sum as u32) << 16;
-    let at = packet.l3 + V4_TIME_TO_LIVE;
-    if packet.l4 == packet.l3 + V4_HEADER {
-        skb.store(at, &[word, to[0], to[1], new_ports], 0);
-    } else {
-        skb.store(at, &[word, to[0], to[1]], 0);
-        skb.store(packet.l4, &new_ports, 0);
+    let (at, words) = (packet.l3 + V4_TIME_TO_LIVE, [word, to[0], to[1], new_ports]);
+    let [_, _, _, ports] = &words;
+    match words.first_chunk::<3>() {
+        Some(header) if packet.l4 != packet.l3 + V4_HEADER => {
+            skb.store(at, header, 0);
+            skb.store(packet.l4, ports, 0);
+        }
+        _ => skb.store(at, &words, 0),
     }
 }
 
@@ -115,7 +117,7 @@ enum Covered {
 fn addresses(skb: Skb, at: Header, old: &[Address; 2], new: &[Address; 2], checksum: u32, covered: Covered) {
     if at.v6 {
         let (from, to) = (old.map(|a| a.v6_words()), new.map(|a| a.v6_words()));
-        let change = difference(&flat(from), &flat(to));
+        let change = v6_difference(from, to);
         match covered {
             // The kernel takes the pseudo header's change out of a sum that it has of the whole packet, which is right for
             // IPv4, where the header's own checksum undoes the addresses' part. Here the store has to add that part.
@@ -131,7 +133,7 @@ fn addresses(skb: Skb, at: Header, old: &[Address; 2], new: &[Address; 2], check
         return;
     }
     let (from, to) = (old.map(|a| a.v4_word()), new.map(|a| a.v4_word()));
-    let change = difference(&from, &to);
+    let change = v4_difference(from, to);
     // SAFETY: the kernel checks the offset.
     let _ = unsafe { bpf_l3_csum_replace(skb.0, at.l3 + V4_CHECKSUM, 0, change, 0) };
     if covered == Covered::ByPseudoHeader {
@@ -162,20 +164,27 @@ fn l4(skb: Skb, offset: u32, from: u64, to: u64, flags: u64) {
     let _ = unsafe { bpf_l4_csum_replace(skb.0, offset, from, to, flags) };
 }
 
+/// What the exchange of two addresses changes in a checksum, as bpf_csum_diff() gives it: 32 bits that are yet to be folded.
+/// No loop, so that no array has to lie on the stack.
 #[inline(always)]
-fn flat([a, b]: [[u32; 4]; 2]) -> [u32; 8] {
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
+fn v6_difference(from: [[u32; 4]; 2], to: [[u32; 4]; 2]) -> u64 {
+    let one = |from: [u32; 4], to: [u32; 4]| {
+        (!from[0] as u64 + to[0] as u64)
+            + (!from[1] as u64 + to[1] as u64)
+            + (!from[2] as u64 + to[2] as u64)
+            + (!from[3] as u64 + to[3] as u64)
+    };
+    carried(one(from[0], to[0]) + one(from[1], to[1]))
 }
 
-/// What the exchange of some words changes in a checksum, as bpf_csum_diff() gives it: 32 bits that are yet to be folded.
+/// As [`v6_difference`].
 #[inline(always)]
-fn difference<const N: usize>(from: &[u32; N], to: &[u32; N]) -> u64 {
-    let mut sum = 0;
-    let mut i = 0;
-    while i < N {
-        sum += !from[i] as u64 + to[i] as u64;
-        i += 1;
-    }
+fn v4_difference(from: [u32; 2], to: [u32; 2]) -> u64 {
+    carried((!from[0] as u64 + to[0] as u64) + (!from[1] as u64 + to[1] as u64))
+}
+
+#[inline(always)]
+fn carried(sum: u64) -> u64 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     (sum & 0xffff_ffff) + (sum >> 32)
 }

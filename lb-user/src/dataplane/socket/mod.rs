@@ -121,6 +121,9 @@ impl SocketDataplane {
         let wanted = options.rescue && loaded.no_rescue.is_none();
         let rescue = Rescue::open(&pins, &made(&options.bpffs), wanted)?;
         let no_rescue = loaded.no_rescue.clone().filter(|_| options.rescue);
+        if let Some(why) = &no_rescue {
+            tracing::warn!(%why, "connects that a backend does not answer cannot be sent to another one");
+        }
         let mut maps = SocketMaps::open(&pins)?;
         let tables = Tables::new(ServiceMaps::open(&pins)?);
         let links = Links::new(pins, &options.cgroup);
