@@ -1,4 +1,5 @@
-//! The packet dataplane: destination NAT with a table of connections, on TC.
+//! The packet dataplane: destination NAT with a table of connections, on TC; XDP takes the
+//! packets of those that are open from one wire to another.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -18,3 +19,4 @@ mod nat;
 mod programs;
 mod reverse;
 mod verdict;
+mod xdp;
