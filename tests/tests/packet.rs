@@ -19,4 +19,5 @@ mod packet {
     mod services;
     mod setup;
     mod table;
+    mod wires;
 }

@@ -77,8 +77,7 @@ fn wires(plane: &PacketDataplane) -> Result<Vec<(String, String)>, DataplaneErro
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let taken = plane.wires.taken()?;
-    Ok(vec![("xdp".to_owned(), format!("{}; {taken} packets", names.join(" ")))])
+    Ok(vec![("xdp".to_owned(), names.join(" "))])
 }
 
 /// What people know somebody else's program by.
