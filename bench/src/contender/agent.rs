@@ -5,13 +5,19 @@ use lb_tests::{Lab, binaries};
 
 use super::{Running, Scheme, ready, vip};
 
-/// An agent with this dataplane, told this of rescues if anything, and otherwise the lab's configuration.
-pub(super) fn start(
-    lab: &Lab,
-    scheme: Scheme,
-    dataplane: &str,
-    rescue: Option<&str>,
-) -> anyhow::Result<Running> {
+/// What the lab's configuration does not say.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Told<'a> {
+    pub(super) dataplane: &'a str,
+    /// Of rescues, if anything.
+    pub(super) rescue: Option<&'a str>,
+    /// The wires to the masters and to machines from elsewhere are XDP's.
+    pub(super) xdp: bool,
+}
+
+/// An agent that is told this.
+pub(super) fn start(lab: &Lab, scheme: Scheme, told: Told<'_>) -> anyhow::Result<Running> {
+    let Told { dataplane, rescue, xdp } = told;
     let config = lab.agent_config(|yaml| {
         yaml["dataplane"] = dataplane.into();
         if dataplane == "packet" {
@@ -19,6 +25,9 @@ pub(super) fn start(
         }
         if let Some(rescue) = rescue {
             yaml["rescue"] = rescue.into();
+        }
+        if xdp {
+            yaml["packet"]["xdp"] = vec!["eth0", "eth1"].into();
         }
         if scheme == Scheme::Plain {
             let health = &mut yaml["services"][0]["health"];

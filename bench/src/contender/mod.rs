@@ -16,6 +16,7 @@ use lb_tests::lab::{Builder, Launch, Master, VIP};
 use lb_tests::{Lab, interrupt};
 use serde::{Deserialize, Serialize};
 
+use self::agent::Told;
 pub use self::running::Running;
 
 /// One way to reach the masters.
@@ -32,6 +33,8 @@ pub enum Contender {
     SocketAlone,
     /// lbctl's packet dataplane.
     Packet,
+    /// The same, with XDP on the node's wires.
+    PacketXdp,
     /// HAProxy with the configuration in kubeadm's guide to high availability.
     HaproxyKubeadm,
     /// HAProxy with the quickest checks that make sense.
@@ -59,11 +62,12 @@ pub enum Scheme {
 
 impl Contender {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Direct,
         Self::Socket,
         Self::SocketAlone,
         Self::Packet,
+        Self::PacketXdp,
         Self::HaproxyKubeadm,
         Self::HaproxyTuned,
         Self::Nginx,
@@ -80,6 +84,7 @@ impl Contender {
             Self::Socket => "lbctl socket",
             Self::SocketAlone => "lbctl socket, rescue off",
             Self::Packet => "lbctl packet",
+            Self::PacketXdp => "lbctl packet, XDP",
             Self::HaproxyKubeadm => "haproxy (kubeadm guide)",
             Self::HaproxyTuned => "haproxy (tuned)",
             Self::Nginx => "nginx stream (kubespray)",
@@ -93,7 +98,7 @@ impl Contender {
     #[must_use]
     pub fn is_lbctl(self) -> bool {
         match self {
-            Self::Socket | Self::SocketAlone | Self::Packet | Self::Ipvs => true,
+            Self::Socket | Self::SocketAlone | Self::Packet | Self::PacketXdp | Self::Ipvs => true,
             Self::Direct
             | Self::HaproxyKubeadm
             | Self::HaproxyTuned
@@ -111,10 +116,11 @@ impl Contender {
         ensure!(!interrupt::happened(), "start {}: interrupted", self.name());
         let started = match self {
             Self::Direct => Ok(Running::new(lab, lab.masters().iter().map(Master::address).collect())),
-            Self::Socket => agent::start(lab, scheme, "socket", None),
-            Self::SocketAlone => agent::start(lab, scheme, "socket", Some("off")),
-            Self::Packet => agent::start(lab, scheme, "packet", None),
-            Self::Ipvs => agent::start(lab, scheme, "ipvs", None),
+            Self::Socket => agent::start(lab, scheme, Told { dataplane: "socket", ..Told::default() }),
+            Self::SocketAlone => agent::start(lab, scheme, Told { dataplane: "socket", rescue: Some("off"), ..Told::default() }),
+            Self::Packet => agent::start(lab, scheme, Told { dataplane: "packet", ..Told::default() }),
+            Self::PacketXdp => agent::start(lab, scheme, Told { dataplane: "packet", xdp: true, ..Told::default() }),
+            Self::Ipvs => agent::start(lab, scheme, Told { dataplane: "ipvs", ..Told::default() }),
             Self::HaproxyKubeadm => proxies::haproxy(lab, proxies::HAPROXY_KUBEADM, scheme),
             Self::HaproxyTuned => proxies::haproxy(lab, proxies::HAPROXY_TUNED, scheme),
             Self::Nginx => proxies::nginx(lab),
@@ -133,7 +139,12 @@ impl Contender {
             Self::Nginx => Some(proxies::NGINX),
             Self::Nftables => Some(kernel::NFTABLES),
             Self::IpvsByHand => Some(kernel::IPVSADM),
-            Self::Direct | Self::Socket | Self::SocketAlone | Self::Packet | Self::Ipvs => None,
+            Self::Direct
+            | Self::Socket
+            | Self::SocketAlone
+            | Self::Packet
+            | Self::PacketXdp
+            | Self::Ipvs => None,
         }
     }
 }

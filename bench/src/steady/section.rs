@@ -110,6 +110,7 @@ impl Steady {
         let (bars, whence) = match self.whence {
             Whence::Node => (&BARS[..], ""),
             Whence::Vm => (&BARS_FORWARDED[..], ", from a VM"),
+            Whence::Wire | Whence::Outside => (&[][..], ""),
         };
         let bar = |(contender, reference, workload, figure, limit): Ratio| {
             let spread = self.ratio_to(workload, contender, reference, figure);
