@@ -195,3 +195,40 @@ fn xdp_running(masters: u8) -> Option<(Lab, Agent)> {
     let agent = started(&lab);
     Some((lab, agent))
 }
+
+/// The id of the XDP program on a wire, as ip(8) shows it.
+fn program(lab: &Lab, wire: &str) -> Option<String> {
+    let shown = lab.node().run(&["ip", "-details", "link", "show", "dev", wire]).unwrap().success().unwrap();
+    let (_, id) = shown.split_once("prog/xdp id ")?;
+    id.split_whitespace().next().map(str::to_owned)
+}
+
+#[test]
+fn a_program_of_somebody_elses_stays_and_is_reported() {
+    let _turn = alone();
+    let Some(lab) = lab(cabled().masters(2), |_| ()) else { return };
+    // Any program is somebody else's that does not hang by our link.
+    let agent = started(&lab);
+    let foreign = lab.pins().join("foreign");
+    std::fs::rename(lab.pins().join("p1/programs/wire"), &foreign).unwrap();
+    let pinned = foreign.to_str().unwrap();
+    drop(agent);
+    lab.lbctl(&["cleanup"]).unwrap().success().unwrap();
+    assert_eq!(programs(&lab), [false, false]);
+    lab.node().run(&["ip", "link", "set", "dev", "eth1", "xdpdrv", "pinned", pinned]).unwrap().success().unwrap();
+    let id = program(&lab, "eth1");
+    assert!(id.is_some());
+    let agent = started(&lab);
+    assert_eq!(requests(lab.outsider(), VIP, "v4", 4).ok(), 4);
+    eventually(SOON, "status says whose it is", || {
+        let status = status(&lab).to_string();
+        if status.contains("XDP is not used on eth1: XDP program") { Ok(()) } else { Err(status) }
+    })
+    .unwrap();
+    assert!(program(&lab, "eth0").is_some(), "the other wire is ours");
+    assert_eq!(program(&lab, "eth1"), id);
+    drop(agent);
+    lab.lbctl(&["cleanup"]).unwrap().success().unwrap();
+    assert_eq!((program(&lab, "eth0"), program(&lab, "eth1")), (None, id));
+    std::fs::remove_file(&foreign).unwrap();
+}
