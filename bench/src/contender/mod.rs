@@ -117,9 +117,15 @@ impl Contender {
         let started = match self {
             Self::Direct => Ok(Running::new(lab, lab.masters().iter().map(Master::address).collect())),
             Self::Socket => agent::start(lab, scheme, Told { dataplane: "socket", ..Told::default() }),
-            Self::SocketAlone => agent::start(lab, scheme, Told { dataplane: "socket", rescue: Some("off"), ..Told::default() }),
+            Self::SocketAlone => agent::start(
+                lab,
+                scheme,
+                Told { dataplane: "socket", rescue: Some("off"), ..Told::default() },
+            ),
             Self::Packet => agent::start(lab, scheme, Told { dataplane: "packet", ..Told::default() }),
-            Self::PacketXdp => agent::start(lab, scheme, Told { dataplane: "packet", xdp: true, ..Told::default() }),
+            Self::PacketXdp => {
+                agent::start(lab, scheme, Told { dataplane: "packet", xdp: true, ..Told::default() })
+            }
             Self::Ipvs => agent::start(lab, scheme, Told { dataplane: "ipvs", ..Told::default() }),
             Self::HaproxyKubeadm => proxies::haproxy(lab, proxies::HAPROXY_KUBEADM, scheme),
             Self::HaproxyTuned => proxies::haproxy(lab, proxies::HAPROXY_TUNED, scheme),
@@ -139,12 +145,9 @@ impl Contender {
             Self::Nginx => Some(proxies::NGINX),
             Self::Nftables => Some(kernel::NFTABLES),
             Self::IpvsByHand => Some(kernel::IPVSADM),
-            Self::Direct
-            | Self::Socket
-            | Self::SocketAlone
-            | Self::Packet
-            | Self::PacketXdp
-            | Self::Ipvs => None,
+            Self::Direct | Self::Socket | Self::SocketAlone | Self::Packet | Self::PacketXdp | Self::Ipvs => {
+                None
+            }
         }
     }
 }

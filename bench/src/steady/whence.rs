@@ -35,9 +35,7 @@ impl Whence {
     /// With the way back.
     fn forwarded(self, lab: Lab) -> anyhow::Result<Lab> {
         let way = format!("route add {} via {}", self.node(&lab).host().v4(), lab.node().host().v4());
-        lab.masters()
-            .iter()
-            .try_for_each(|master| master.host().netns().ip(std::slice::from_ref(&way)))?;
+        lab.masters().iter().try_for_each(|master| master.host().netns().ip(std::slice::from_ref(&way)))?;
         Ok(lab)
     }
 

@@ -84,7 +84,8 @@ fn a_node_whose_conntrack_must_see_every_packet_uses_no_xdp_and_says_so() {
     assert_eq!(programs(&lab), [false, false]);
     eventually(SOON, "status says why", || {
         let status = status(&lab).to_string();
-        let said = WIRES.iter().all(|wire| status.contains(&format!("XDP is not used on {wire}: nf_conntrack")));
+        let said =
+            WIRES.iter().all(|wire| status.contains(&format!("XDP is not used on {wire}: nf_conntrack")));
         if said { Ok(()) } else { Err(status) }
     })
     .unwrap();
@@ -215,7 +216,11 @@ fn a_program_of_somebody_elses_stays_and_is_reported() {
     drop(agent);
     lab.lbctl(&["cleanup"]).unwrap().success().unwrap();
     assert_eq!(programs(&lab), [false, false]);
-    lab.node().run(&["ip", "link", "set", "dev", "eth1", "xdpdrv", "pinned", pinned]).unwrap().success().unwrap();
+    lab.node()
+        .run(&["ip", "link", "set", "dev", "eth1", "xdpdrv", "pinned", pinned])
+        .unwrap()
+        .success()
+        .unwrap();
     let id = program(&lab, "eth1");
     assert!(id.is_some());
     let agent = started(&lab);

@@ -40,11 +40,7 @@ fn interfaces(raw: &Option<OneOrMany>, path: &FieldPath, report: &mut Report<'_>
     }
 }
 
-fn xdp(
-    raw: &Option<OneOrMany>,
-    path: &FieldPath,
-    report: &mut Report<'_>,
-) -> Option<Vec<InterfacePattern>> {
+fn xdp(raw: &Option<OneOrMany>, path: &FieldPath, report: &mut Report<'_>) -> Option<Vec<InterfacePattern>> {
     match raw {
         None => Some(Vec::new()),
         Some(OneOrMany::One(text)) if text == OFF => Some(Vec::new()),

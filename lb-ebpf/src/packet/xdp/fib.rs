@@ -59,9 +59,8 @@ pub fn next_hop<F: Family>(ctx: *mut xdp_md, headers: &Headers, turn: &Turn) -> 
         target: [0; 3],
     };
     // SAFETY: the kernel checks the size.
-    let found = unsafe {
-        bpf_fib_lookup(ctx.cast(), (&raw mut lookup).cast(), size_of::<Lookup>() as i32, 0)
-    };
+    let found =
+        unsafe { bpf_fib_lookup(ctx.cast(), (&raw mut lookup).cast(), size_of::<Lookup>() as i32, 0) };
     (found == SUCCESS).then_some(Hop {
         ifindex: lookup.ifindex,
         sender: lookup.sender,

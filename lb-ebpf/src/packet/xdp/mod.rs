@@ -96,8 +96,7 @@ fn take<F: Family>(ctx: *mut xdp_md) -> Option<u32> {
     // SAFETY: pointers that lookups returned; aligned words.
     unsafe {
         let flow = turn.flow;
-        let next =
-            if turn.to_backend { &raw mut (*flow).to_backend } else { &raw mut (*flow).to_client };
+        let next = if turn.to_backend { &raw mut (*flow).to_backend } else { &raw mut (*flow).to_client };
         advance(next, &headers.segment);
     }
     F::write(frame, &headers, &turn.src, &turn.dst);
@@ -166,8 +165,7 @@ fn way(index: u32) -> Option<u32> {
 #[inline(always)]
 fn must_go_the_long_way(turn: &Turn, headers: &Headers) -> bool {
     // SAFETY: a pointer that the lookup returned; takes nothing.
-    let (state, seen, now) =
-        unsafe { ((*turn.flow).state, (*turn.flow).seen, bpf_ktime_get_coarse_ns()) };
+    let (state, seen, now) = unsafe { ((*turn.flow).state, (*turn.flow).seen, bpf_ktime_get_coarse_ns()) };
     // This clock is behind the one that TC reads, by a tick at most.
     let idle = now.saturating_sub(seen);
     let most = if headers.has_data { LONG_WAY_WITH_DATA_NS } else { LONG_WAY_NS };

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use lb_core::desired::DesiredState;
 
 use super::{
-    Options, PacketDataplane, PacketState,
-    fast,
+    Options, PacketDataplane, PacketState, fast,
     kernel::{PacketMaps, WireMaps, pins},
     lower::lower,
     made, native,
@@ -87,7 +86,9 @@ fn line(change: &native::Change, world: &World) -> String {
             };
             return format!("{verb} on {}", world.name(fast.interface()));
         }
-        native::Change::SetWire(wire, Some(what)) => return format!("tell XDP: {} {what}", world.name(*wire)),
+        native::Change::SetWire(wire, Some(what)) => {
+            return format!("tell XDP: {} {what}", world.name(*wire));
+        }
         native::Change::SetWire(wire, None) => return format!("tell XDP: {} is no wire", world.name(*wire)),
         _ => return change.to_string(),
     };

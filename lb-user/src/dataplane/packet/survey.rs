@@ -7,9 +7,7 @@ use std::{
 
 use lb_core::{config::Interfaces, doctor::PacketFacts};
 
-use super::{
-    Options, PacketDataplane, fast, inspect::whose, kernel::pins, made, wires::Wires, world::World,
-};
+use super::{Options, PacketDataplane, fast, inspect::whose, kernel::pins, made, wires::Wires, world::World};
 use crate::{
     dataplane::{
         DataplaneError, socket,

@@ -52,11 +52,7 @@ impl Wires {
     ///
     /// # Errors
     /// When the kernel refuses or is silent.
-    pub fn look(
-        options: &Options,
-        interfaces: &[Interface],
-        ours: &BTreeMap<u32, Hung>,
-    ) -> io::Result<Self> {
+    pub fn look(options: &Options, interfaces: &[Interface], ours: &BTreeMap<u32, Hung>) -> io::Result<Self> {
         let named: Vec<_> = interfaces.iter().filter(|found| is_named(&options.xdp, found)).collect();
         if named.is_empty() {
             return Ok(Self::default());
@@ -76,7 +72,9 @@ impl Wires {
             let runs = ours.get(&interface.index).copied();
             match judge(interface, features, runs, node) {
                 Ok(_) if wires.used.len() >= MAX_WIRES as usize => {
-                    wires.refused.insert(interface.index, format!("more than {MAX_WIRES} wires are not followed"));
+                    wires
+                        .refused
+                        .insert(interface.index, format!("more than {MAX_WIRES} wires are not followed"));
                 }
                 Ok(wire) => {
                     wires.used.insert(interface.index, wire);

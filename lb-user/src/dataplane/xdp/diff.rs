@@ -47,13 +47,8 @@ mod tests {
             (5, Hung::Nothing),
         ]);
         let wanted = BTreeMap::from([(1, 7), (2, 7), (3, 7), (6, 7)]);
-        let expected = [
-            Change::Detach(4),
-            Change::Detach(5),
-            Change::Update(2),
-            Change::Attach(3),
-            Change::Attach(6),
-        ];
+        let expected =
+            [Change::Detach(4), Change::Detach(5), Change::Update(2), Change::Attach(3), Change::Attach(6)];
         assert_eq!(diff(&observed, &wanted), expected);
         let reached = wanted.iter().map(|(interface, id)| (*interface, Hung::Program(*id))).collect();
         assert_eq!(diff(&reached, &wanted), []);

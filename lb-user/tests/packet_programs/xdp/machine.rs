@@ -77,7 +77,8 @@ impl Machine {
         let program = fd.as_raw_fd();
         let fd = fd.try_clone_to_owned().unwrap();
         let wires = [Interface::Facing, Interface::Uplink];
-        let links = wires.map(|wire| link_create(fd.as_fd(), setup.kernel.index(wire), Mode::Native).unwrap());
+        let links =
+            wires.map(|wire| link_create(fd.as_fd(), setup.kernel.index(wire), Mode::Native).unwrap());
         Self { setup, program, buffer: vec![0; 8192], _links: links.into() }
     }
 

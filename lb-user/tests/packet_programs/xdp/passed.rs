@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lb_common::packet::{
-    FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_HOST, FLOW_RESET, Way, WIRE_RETURNS, WIRE_SENDS,
+    FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_HOST, FLOW_RESET, WIRE_RETURNS, WIRE_SENDS, Way,
 };
 
 use super::{
@@ -156,7 +156,11 @@ fn packets_of_no_connection_that_is_open() {
         machine.passes("unknown", Interface::Facing, &of_other);
         let foreign = machine.tcp(Interface::Facing, (talk.client, talk.backend), ACK).bytes();
         machine.passes("foreign", Interface::Facing, &foreign);
-        let alike = machine.tcp(Interface::Uplink, (talk.backend, (talk.client.ip(), talk.source.port()).into()), ACK);
+        let alike = machine.tcp(
+            Interface::Uplink,
+            (talk.backend, (talk.client.ip(), talk.source.port()).into()),
+            ACK,
+        );
         machine.passes("a port like ours", Interface::Uplink, &alike.bytes());
         machine.setup.kernel.run(
             machine.setup.comes_in(Interface::Facing),

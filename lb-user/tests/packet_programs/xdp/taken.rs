@@ -143,14 +143,15 @@ fn on_a_single_wire_packets_are_sent_back() {
 fn a_packet_costs_little() {
     each(|machine, talk| {
         let v4 = talk.vip.is_ipv4();
-        let mut cost = |machine: &mut Machine, what: &str, packet: &Packet, repeat, wanted| {
+        let cost = |machine: &mut Machine, what: &str, packet: &Packet, repeat, wanted| {
             let runs = (0..20).map(|_| machine.repeat(Interface::Facing, &packet.bytes(), repeat));
             let runs: Vec<_> = runs.inspect(|(action, ..)| assert_eq!(*action, wanted, "{what}")).collect();
             let ns = runs.iter().map(|(_, _, ns)| *ns).min().unwrap();
             println!("{} XDP, {what:30} {ns:>6} ns", if v4 { "V4" } else { "V6" });
             assert!(ns < 100_000, "{what}: {ns}");
         };
-        let packet = |machine: &Machine, src, dst| machine.tcp(Interface::Facing, (src, dst), ACK).data(&[7; 512]);
+        let packet =
+            |machine: &Machine, src, dst| machine.tcp(Interface::Facing, (src, dst), ACK).data(&[7; 512]);
         let foreign = packet(machine, talk.client, talk.backend);
         cost(machine, "foreign", &foreign, 10_000, Action::Pass);
         let alike = packet(machine, talk.client, talk.source);
@@ -168,9 +169,9 @@ fn leads_to_itself(machine: &mut Machine, packet: &Packet) {
     let net = if packet.dst.is_ipv4() { "/32" } else { "/128" };
     ip(&format!("route replace {}{net} dev facing", packet.dst.ip()));
     let (client, vip) = (encode::endpoint(packet.src), encode::endpoint(packet.dst));
-    let (node, mut flow) = machine.setup.flows()[0];
+    let (_, mut flow) = machine.setup.flows()[0];
     (flow.client, flow.vip, flow.source, flow.ifindex) = (client, vip, client.address(), facing);
-    let node = NodeKey { backend: vip, port: client.port_word().into(), ..node };
+    let node = NodeKey { backend: vip, port: client.port_word().into() };
     machine.setup.lead(Way { ifindex: facing, ..machine.setup.way });
     machine.setup.kernel.hash("OPEN").insert(ClientKey { client, vip }, node, 0).unwrap();
     machine.setup.kernel.hash("OPEN_FLOWS").insert(node, flow, 0).unwrap();

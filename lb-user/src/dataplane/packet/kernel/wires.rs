@@ -27,10 +27,7 @@ impl WireMaps {
         let [_, _, _, wires, fast, ..] = &SHAPES;
         let failed = || DataplaneError::failed("open", "map FAST");
         let fast = Map::from_map_data(open_map(pins, fast)?).map_err(failed())?;
-        Ok(Self {
-            wires: open_hash(pins, wires)?,
-            fast: PerCpuArray::try_from(fast).map_err(failed())?,
-        })
+        Ok(Self { wires: open_hash(pins, wires)?, fast: PerCpuArray::try_from(fast).map_err(failed())? })
     }
 
     /// The wires, by their numbers.
@@ -38,7 +35,8 @@ impl WireMaps {
     /// # Errors
     /// When the kernel refuses.
     pub fn wires(&self) -> Result<BTreeMap<u32, Wire>, DataplaneError> {
-        let read = |found: Result<(u64, WireBytes), _>| found.map(|(number, wire)| (number as u32, given(wire)));
+        let read =
+            |found: Result<(u64, WireBytes), _>| found.map(|(number, wire)| (number as u32, given(wire)));
         let found: Result<_, _> = self.wires.iter().map(read).collect();
         found.map_err(DataplaneError::failed("read", "map WIRES"))
     }
@@ -84,7 +82,8 @@ mod tests {
 
     #[test]
     fn a_wire_is_told_as_its_address_lies_in_a_frame() {
-        for (sends, returns, can) in [(false, false, 0), (true, false, 1), (false, true, 2), (true, true, 3)] {
+        for (sends, returns, can) in [(false, false, 0), (true, false, 1), (false, true, 2), (true, true, 3)]
+        {
             let wire = Wire { mac: [2, 0, 0, 0, 0, 7], sends, returns };
             let bytes = told(wire);
             assert_eq!((bytes.mac.to_ne_bytes(), bytes.can), ([2, 0, 0, 0, 0, 7, 0, 0], can));
