@@ -109,7 +109,7 @@ fn load_wire(ebpf: &mut Ebpf, pins: &Pins) -> Result<Program, DataplaneError> {
     let (name, pin) = WIRE;
     let missing = || DataplaneError::failed("load", format!("program {name}"))("not in the object");
     let program = <&mut Xdp>::try_from(ebpf.program_mut(name).ok_or_else(missing)?);
-    program.and_then(Xdp::load).map_err(refused(name))?;
+    program.and_then(Xdp::load).map_err(refused(name, PERFMON))?;
     pin_program(ebpf, pins, name, pin)?;
     Program::pinned(&pins.program(pin))
 }
@@ -150,14 +150,19 @@ fn load_object(pins: Option<&Pins>, connections: u32) -> Result<Ebpf, DataplaneE
         let failed = || DataplaneError::failed("load", format!("program {name}"));
         let program = ebpf.program_mut(name).ok_or_else(|| failed()("not in the object"))?;
         let program = <&mut SchedClassifier>::try_from(program);
-        program.and_then(SchedClassifier::load).map_err(refused(name))?;
+        program.and_then(SchedClassifier::load).map_err(refused(name, PERFMON_BEFORE))?;
     }
     Ok(ebpf)
 }
 
+/// What the program for XDP takes on every kernel.
+const PERFMON: &str = "CAP_PERFMON";
+/// What those on TC take.
+const PERFMON_BEFORE: &str = "CAP_PERFMON (before Linux 6.16)";
+
 /// Tells a missing capability from other failures: without CAP_PERFMON verifiers before Linux 6.16 also follow what only a
 /// mispredicted branch could run, and refuse what they find there.
-fn refused(name: &str) -> impl FnOnce(ProgramError) -> DataplaneError {
+fn refused(name: &str, capability: &'static str) -> impl FnOnce(ProgramError) -> DataplaneError {
     let name = name.to_owned();
     move |error| {
         let denied = match &error {
@@ -167,10 +172,7 @@ fn refused(name: &str) -> impl FnOnce(ProgramError) -> DataplaneError {
             _ => false,
         };
         if denied && !capability::has(CapabilitySet::PERFMON) {
-            return DataplaneError::Permission {
-                operation: format!("load program {name}"),
-                capability: "CAP_PERFMON (before Linux 6.16)",
-            };
+            return DataplaneError::Permission { operation: format!("load program {name}"), capability };
         }
         DataplaneError::failed("load", format!("program {name}"))(error)
     }
