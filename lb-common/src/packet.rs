@@ -9,6 +9,8 @@
 //! WAYS          array     Member::backend -> Way how the node reaches each backend
 //! RULES         array     0 -> Rules
 //! TALLY         array     a `DROP_` or `TALLY_` constant -> u64
+//! WIRES         hash      u64 -> Wire            interfaces between which XDP takes packets, by their numbers
+//! FAST          array     0 -> u64               packets that XDP took, for each processor
 //! ```
 //! A connection is known by two keys: what its client sees, and what its backend sees. On its way it has a source port of
 //! the node's own choice, which no other connection to that backend has and which lies where the node's sockets do not
@@ -107,6 +109,24 @@ pub struct Way {
     pub local: u32,
 }
 
+/// An interface between which and others XDP takes packets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// Its link-layer address, in the order of its bytes; the last two are zero.
+    pub mac: u64,
+    /// `WIRE_` bits.
+    pub can: u64,
+}
+
+/// [`Wire::can`]: send what came in by another interface (NETDEV_XDP_ACT_NDO_XMIT, include/uapi/linux/netdev.h).
+pub const WIRE_SENDS: u64 = 1;
+/// [`Wire::can`]: send back what came in by itself (XDP_TX).
+pub const WIRE_RETURNS: u64 = 2;
+
+/// Entries of `WIRES`.
+pub const MAX_WIRES: u32 = 256;
+
 /// What the programs are told.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +180,7 @@ pub const MAX_WAYS: u32 = MAX_BACKENDS;
 #[cfg(feature = "user")]
 mod pod {
     #![expect(unsafe_code, reason = "marker trait for plain data")]
-    use super::{ClientKey, Flow, NodeKey};
+    use super::{ClientKey, Flow, NodeKey, Wire};
 
     // SAFETY: repr(C), integers only, no padding, any bit pattern is valid.
     unsafe impl aya::Pod for ClientKey {}
@@ -168,6 +188,8 @@ mod pod {
     unsafe impl aya::Pod for NodeKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Flow {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Wire {}
 }
 
 #[cfg(test)]
@@ -181,6 +203,7 @@ mod tests {
         assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
         assert_eq!(size_of::<Way>(), 24);
         assert_eq!(size_of::<Rules>(), 24);
+        assert_eq!(size_of::<Wire>(), 16);
     }
 
     #[test]

@@ -20,4 +20,5 @@ mod packet {
     mod setup;
     mod table;
     mod tcx;
+    mod wires;
 }

@@ -11,6 +11,8 @@ pub(super) enum Told {
     Nothing,
     NoRescue,
     NoMasquerade,
+    /// The wires to the masters and to machines from elsewhere are XDP's.
+    Xdp,
 }
 
 /// An agent with this dataplane, told this, and otherwise with the lab's configuration.
@@ -24,6 +26,7 @@ pub(super) fn start(lab: &Lab, scheme: Scheme, dataplane: &str, told: Told) -> a
             Told::Nothing => {}
             Told::NoRescue => yaml["rescue"] = "off".into(),
             Told::NoMasquerade => yaml["packet"]["masquerade"] = false.into(),
+            Told::Xdp => yaml["packet"]["xdp"] = vec!["eth0", "eth1"].into(),
         }
         if scheme == Scheme::Plain {
             let health = &mut yaml["services"][0]["health"];

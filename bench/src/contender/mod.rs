@@ -36,6 +36,8 @@ pub enum Contender {
     Packet,
     /// The same, told to show the masters whose packets it forwards.
     PacketUnmasked,
+    /// The same, with XDP on the node's wires.
+    PacketXdp,
     /// HAProxy with the configuration in kubeadm's guide to high availability.
     HaproxyKubeadm,
     /// HAProxy with the quickest checks that make sense.
@@ -65,12 +67,13 @@ pub enum Scheme {
 
 impl Contender {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Direct,
         Self::Socket,
         Self::SocketAlone,
         Self::Packet,
         Self::PacketUnmasked,
+        Self::PacketXdp,
         Self::HaproxyKubeadm,
         Self::HaproxyTuned,
         Self::Nginx,
@@ -89,6 +92,7 @@ impl Contender {
             Self::SocketAlone => "lbctl socket, rescue off",
             Self::Packet => "lbctl packet",
             Self::PacketUnmasked => "lbctl packet, no masquerade",
+            Self::PacketXdp => "lbctl packet, XDP",
             Self::HaproxyKubeadm => "haproxy (kubeadm guide)",
             Self::HaproxyTuned => "haproxy (tuned)",
             Self::Nginx => "nginx stream (kubespray)",
@@ -103,7 +107,12 @@ impl Contender {
     #[must_use]
     pub fn is_lbctl(self) -> bool {
         match self {
-            Self::Socket | Self::SocketAlone | Self::Packet | Self::PacketUnmasked | Self::Ipvs => true,
+            Self::Socket
+            | Self::SocketAlone
+            | Self::Packet
+            | Self::PacketUnmasked
+            | Self::PacketXdp
+            | Self::Ipvs => true,
             Self::Direct
             | Self::HaproxyKubeadm
             | Self::HaproxyTuned
@@ -126,6 +135,7 @@ impl Contender {
             Self::SocketAlone => agent::start(lab, scheme, "socket", Told::NoRescue),
             Self::Packet => agent::start(lab, scheme, "packet", Told::Nothing),
             Self::PacketUnmasked => agent::start(lab, scheme, "packet", Told::NoMasquerade),
+            Self::PacketXdp => agent::start(lab, scheme, "packet", Told::Xdp),
             Self::Ipvs => agent::start(lab, scheme, "ipvs", Told::Nothing),
             Self::HaproxyKubeadm => proxies::haproxy(lab, proxies::HAPROXY_KUBEADM, scheme),
             Self::HaproxyTuned => proxies::haproxy(lab, proxies::HAPROXY_TUNED, scheme),
@@ -151,6 +161,7 @@ impl Contender {
             | Self::SocketAlone
             | Self::Packet
             | Self::PacketUnmasked
+            | Self::PacketXdp
             | Self::NftablesMasquerade
             | Self::Ipvs => None,
         }

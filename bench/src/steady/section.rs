@@ -155,6 +155,7 @@ impl Steady {
         match self.whence {
             Whence::Node => self.held_to(&BARS, ""),
             Whence::Vm => self.held_to(&BARS_FORWARDED, ", from a VM"),
+            Whence::Wire | Whence::Outside => Vec::new(),
         }
     }
 

@@ -15,22 +15,28 @@ pub enum Whence {
     Node,
     /// In a virtual machine whose packets the node forwards.
     Vm,
+    /// On a machine from elsewhere whose packets the node forwards, by wires that are like cables: they carry what fits a frame.
+    Wire,
+    /// On such a machine by wires that carry packets of 64 KiB, whose checksums nobody has computed.
+    Outside,
 }
 
 impl Whence {
-    /// A lab with such clients. The masters know the way back to a virtual machine, so that nobody has to masquerade.
+    /// A lab with such clients. The masters know the way back to those that are forwarded, so that nobody has to masquerade.
     pub(super) fn lab(self, scheme: Scheme) -> anyhow::Result<Lab> {
         match self {
             Self::Node => scheme.lab(Lab::builder()),
-            Self::Vm => {
-                let lab = scheme.lab(Lab::builder().vm())?;
-                let way = format!("route add {} via {}", lab.vm().host().v4(), lab.node().host().v4());
-                lab.masters()
-                    .iter()
-                    .try_for_each(|master| master.host().netns().ip(std::slice::from_ref(&way)))?;
-                Ok(lab)
-            }
+            Self::Vm => self.forwarded(scheme.lab(Lab::builder().vm())?),
+            Self::Wire => self.forwarded(scheme.lab(Lab::builder().outsider().cables())?),
+            Self::Outside => self.forwarded(scheme.lab(Lab::builder().outsider())?),
         }
+    }
+
+    /// With the way back.
+    fn forwarded(self, lab: Lab) -> anyhow::Result<Lab> {
+        let way = format!("route add {} via {}", self.node(&lab).host().v4(), lab.node().host().v4());
+        lab.masters().iter().try_for_each(|master| master.host().netns().ip(std::slice::from_ref(&way)))?;
+        Ok(lab)
     }
 
     /// Where they are in the lab.
@@ -38,6 +44,7 @@ impl Whence {
         match self {
             Self::Node => lab.node(),
             Self::Vm => lab.vm(),
+            Self::Wire | Self::Outside => lab.outsider(),
         }
     }
 }

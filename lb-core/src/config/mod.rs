@@ -69,6 +69,8 @@ pub struct Config {
 pub struct PacketConfig {
     /// Whose traffic to a VIP is taken. Those towards the backends and the loopback interface are followed in any case.
     pub interfaces: Interfaces,
+    /// The wires between which XDP takes the packets of connections that are open; none twice. Empty: XDP is off.
+    pub xdp: Vec<InterfacePattern>,
     /// How many connections the table holds that both sides have agreed to.
     pub connections: u32,
     /// Whether the backends see the node's address instead of the client's.

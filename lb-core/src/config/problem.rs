@@ -61,10 +61,10 @@ pub enum Problem {
     NoDataplane,
     /// An empty list.
     #[error("no interface")]
-    NoInterfaces,
+    NoInterfaces { otherwise: &'static str },
     /// A word where a list of names should be.
-    #[error("{text:?} is neither auto nor a list")]
-    NotAList { text: String },
+    #[error("{text:?} is neither {otherwise} nor a list")]
+    NotAList { text: String, otherwise: &'static str },
     /// Two dataplanes of which each does the whole work.
     #[error("{dataplane} and {other} cannot work on one node: both would take the same {}", claimed(*dataplane, *other))]
     NotTogether { dataplane: DataplaneKind, other: DataplaneKind },
@@ -203,8 +203,10 @@ impl Problem {
             Self::NoBackends => "list at least one address, such as 192.168.0.2:6443".to_owned(),
             Self::NoStatusCodes => "list the codes that mean ready, such as [200]".to_owned(),
             Self::NoDataplane => "write auto, one of them, or [socket, packet]".to_owned(),
-            Self::NoInterfaces => "write auto, or list names and patterns, such as [eth0, veth*]".to_owned(),
-            Self::NotAList { text } => format!("write [{text}]"),
+            Self::NoInterfaces { otherwise } => {
+                format!("write {otherwise}, or list names and patterns, such as [eth0, veth*]")
+            }
+            Self::NotAList { text, .. } => format!("write [{text}]"),
             Self::NotTogether { .. } => "name one of them; only [socket, packet] is a pair".to_owned(),
             Self::LocalHostname { .. } => {
                 "use a name of the cluster's own, such as apiserver.cluster.local".to_owned()

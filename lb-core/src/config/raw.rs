@@ -34,6 +34,7 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, rename_all = "camelCase", expecting = "a mapping")]
 pub(super) struct RawPacket {
     pub(super) interfaces: Option<OneOrMany>,
+    pub(super) xdp: Option<OneOrMany>,
     pub(super) connections: Option<Number>,
     pub(super) masquerade: Option<bool>,
 }

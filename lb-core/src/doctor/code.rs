@@ -60,6 +60,8 @@ codes! {
     PacketPorts = "PACKET-PORTS",
     /// Programs of others on the hooks of the packet dataplane.
     TcForeign = "TC-FOREIGN",
+    /// Whether XDP is used where it should be.
+    PacketXdp = "PACKET-XDP",
     /// Somebody else's IPVS service at a VIP.
     IpvsForeign = "IPVS-FOREIGN",
     /// kube-proxy in IPVS mode.

@@ -5,7 +5,7 @@ use crate::model::{DataplaneKind, Scope};
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let Some(packet) = &facts.packet else { return Vec::new() };
-    vec![interfaces(packet), forwarding(facts, packet), ports(packet), foreign(packet)]
+    vec![interfaces(packet), forwarding(facts, packet), ports(packet), foreign(packet), xdp(packet)]
 }
 
 fn interfaces(packet: &PacketFacts) -> Finding {
@@ -90,6 +90,21 @@ fn foreign(packet: &PacketFacts) -> Finding {
         format!("programs of others see packets before ours: {}", packet.foreign_before.join("; ")),
         "see that they pass on packets to the VIP and to ports on their way (bpftool net, tc filter show)",
     )
+}
+
+fn xdp(packet: &PacketFacts) -> Finding {
+    let code = Code::PacketXdp;
+    if !packet.no_xdp.is_empty() {
+        return Finding::warn(
+            code,
+            format!("XDP is not used on {}", packet.no_xdp.join("; ")),
+            "remove the reason, or take the interface out of packet.xdp; its packets go by TC",
+        );
+    }
+    match packet.wires.as_slice() {
+        [] => Finding::ok(code, "packet.xdp names no interface: all packets go by TC"),
+        wires => Finding::ok(code, format!("packets of open connections go by XDP on {}", wires.join(", "))),
+    }
 }
 
 /// Whether packets are, or are to be, this node's dataplane or a part of it.

@@ -102,6 +102,9 @@ pub struct CountedView {
     pub opened: u64,
     /// Sent to another backend before they were answered.
     pub rescued: u64,
+    /// Packets of theirs that XDP took.
+    #[serde(default)]
+    pub fast_packets: u64,
 }
 
 /// How many connections there is room for.

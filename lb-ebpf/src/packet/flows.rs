@@ -258,7 +258,7 @@ pub fn sent(flow: *mut Flow, segment: &Segment) {
 /// # Safety
 /// The word is aligned and lives in a map.
 #[inline(always)]
-unsafe fn advance(next: *mut u32, segment: &Segment) {
+pub unsafe fn advance(next: *mut u32, segment: &Segment) {
     // SAFETY: the caller's.
     unsafe {
         let known = ptr::read_volatile(next);

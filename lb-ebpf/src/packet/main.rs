@@ -1,4 +1,5 @@
-//! The packet dataplane: destination NAT with a table of connections, on TC.
+//! The packet dataplane: destination NAT with a table of connections, on TC; XDP takes the
+//! packets of those that are open from one wire to another.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -20,3 +21,4 @@ mod programs;
 mod reverse;
 mod verdict;
 mod ways;
+mod xdp;

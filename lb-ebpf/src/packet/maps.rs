@@ -7,7 +7,10 @@ use aya_ebpf::{
 };
 use lb_common::{
     Endpoint,
-    packet::{ClientKey, DEFAULT_CONNECTIONS, Flow, MAX_OPENING, MAX_WAYS, NodeKey, Rules, TALLIES, Way},
+    packet::{
+        ClientKey, DEFAULT_CONNECTIONS, Flow, MAX_OPENING, MAX_WAYS, MAX_WIRES, NodeKey, Rules, TALLIES, Way,
+        Wire,
+    },
     socket::{Backend, MAX_BACKENDS, MAX_SERVICES, Service, Set},
 };
 
@@ -48,6 +51,12 @@ pub static OPEN: LruHashMap<ClientKey, NodeKey> = LruHashMap::with_max_entries(D
 /// The loader sets the size.
 #[map]
 pub static OPEN_FLOWS: LruHashMap<NodeKey, Flow> = LruHashMap::with_max_entries(DEFAULT_CONNECTIONS, 0);
+
+#[map]
+pub static WIRES: HashMap<u64, Wire> = HashMap::with_max_entries(MAX_WIRES, 0);
+
+#[map]
+pub static FAST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where a flow is put together: it is too large for the stack. Programs on TC run with bottom halves disabled, so one that
 /// runs on this processor is over before the next begins.

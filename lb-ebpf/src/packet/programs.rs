@@ -1,11 +1,15 @@
 //! The entry points.
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 
 use crate::{
     egress::egress,
     ingress::ingress,
     nat::{Link, Skb},
+    xdp::fast,
 };
 
 /// On the way in by an interface with an Ethernet header.
@@ -30,6 +34,12 @@ pub fn lbctl_in_l3(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn lbctl_out_l3(ctx: TcContext) -> i32 {
     egress(Skb(ctx.skb.skb), Link::None)
+}
+
+/// On the way in by a wire, before the kernel makes an skb of the packet.
+#[xdp]
+pub fn lbctl_wire(ctx: XdpContext) -> u32 {
+    fast(ctx.ctx)
 }
 
 #[cfg(not(test))]

@@ -16,6 +16,7 @@ mod plane;
 pub mod services;
 pub mod socket;
 pub mod tc;
+pub mod xdp;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -180,6 +180,7 @@ pub(super) fn packet_options(config: &Config) -> packet::Options {
         scope: config.scope,
         node: node::name(),
         interfaces: config.packet.interfaces.clone(),
+        xdp: config.packet.xdp.clone(),
         connections: config.packet.connections,
         masquerade: config.packet.masquerade,
         rescue: config.rescue,

@@ -96,6 +96,9 @@ fn summary(view: &ConnectionTableView, capacity: CapacityView, style: Style) -> 
         "since the table was made {} were begun, {} agreed to, {} rescued",
         counted.begun, counted.opened, counted.rescued
     );
+    if counted.fast_packets > 0 {
+        let _ = writeln!(out, "XDP took {} packets", counted.fast_packets);
+    }
     let dropped = view.dropped.by_reason().into_iter().filter(|(_, _, count)| *count > 0);
     let dropped: Vec<_> = dropped
         .map(|(reason, meaning, count)| vec![Cell::new(reason), Cell::new(count), Cell::new(meaning)])

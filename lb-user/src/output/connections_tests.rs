@@ -47,7 +47,7 @@ fn translated() -> ConnectionTableView {
         connections: vec![connection(1, ConnectionState::Open), rescued],
         backends: vec![counts(false), counts(true)],
         dropped: DroppedView { unknown: 12, no_way: 3, ..DroppedView::default() },
-        counted: CountedView { begun: 120, opened: 118, rescued: 1 },
+        counted: CountedView { begun: 120, opened: 118, rescued: 1, fast_packets: 4096 },
         total: 2,
         truncated: false,
         capacity: Some(CapacityView { open: 16_384, opening: 8192 }),
@@ -61,6 +61,7 @@ apiserver  10.103.97.2:6443  192.168.0.2:6443  0        1     0        0
 
 room for 16384 connections, and for 8192 that are being made
 since the table was made 120 were begun, 118 agreed to, 1 rescued
+XDP took 4096 packets
 
 DROPPED  PACKETS
 unknown  12       of no connection that is known; the client got a RST

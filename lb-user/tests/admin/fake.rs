@@ -121,7 +121,7 @@ fn list(filter: &ConnectionFilter, services: &[ServiceView]) -> Result<Connectio
     }
     Ok(collector.finish(Some(Table {
         dropped: DroppedView { full: 5, ..DroppedView::default() },
-        counted: CountedView { begun: 9, opened: 8, rescued: 1 },
+        counted: CountedView { begun: 9, opened: 8, rescued: 1, fast_packets: 0 },
         capacity: CapacityView { open: 16_384, opening: 8192 },
     })))
 }

@@ -124,7 +124,7 @@ pub fn within<T: Send>(act: impl FnOnce(Kernel) -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-fn ip(arguments: &str) -> String {
+pub fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -175,6 +175,10 @@ impl Kernel {
 
     fn loaded(&mut self) -> &mut Loaded {
         self.loaded.as_mut().unwrap()
+    }
+
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.loaded().ebpf
     }
 
     pub fn index(&self, interface: Interface) -> u32 {
@@ -245,7 +249,7 @@ impl Kernel {
 /// a network card, and what the program makes of the sum is compared with the bytes (EBADMSG).
 const WITH_SUM: u32 = 1 << 2;
 
-fn run(attributes: &mut Attributes) -> io::Result<()> {
+pub fn run(attributes: &mut Attributes) -> io::Result<()> {
     /// BPF_PROG_TEST_RUN, include/uapi/linux/bpf.h.
     const TEST_RUN: libc::c_int = 10;
     // SAFETY: the structure has the size that is told, and what it points to outlives the call.
@@ -257,23 +261,23 @@ fn run(attributes: &mut Attributes) -> io::Result<()> {
 /// The part of union bpf_attr that is for BPF_PROG_TEST_RUN.
 #[repr(C)]
 #[derive(Default)]
-struct Attributes {
-    program: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    ctx_size_in: u32,
-    ctx_size_out: u32,
-    ctx_in: u64,
-    ctx_out: u64,
-    flags: u32,
-    cpu: u32,
-    batch_size: u32,
-    padding: u32,
+pub struct Attributes {
+    pub program: u32,
+    pub retval: u32,
+    pub data_size_in: u32,
+    pub data_size_out: u32,
+    pub data_in: u64,
+    pub data_out: u64,
+    pub repeat: u32,
+    pub duration: u32,
+    pub ctx_size_in: u32,
+    pub ctx_size_out: u32,
+    pub ctx_in: u64,
+    pub ctx_out: u64,
+    pub flags: u32,
+    pub cpu: u32,
+    pub batch_size: u32,
+    pub padding: u32,
 }
 
 /// struct __sk_buff; only some of it may be told.

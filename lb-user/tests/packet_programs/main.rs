@@ -16,3 +16,4 @@ mod refused;
 mod setup;
 mod short;
 mod wire;
+mod xdp;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 
 use super::network::{Host, Network, Wires};
-use super::sysctl::{STRICT, set};
+use super::sysctl::{LIBERAL, STRICT, set};
 use super::{Dataplane, Lab, Master, Node, config, forwarded, pod};
 use crate::bpffs::Bpffs;
 use crate::cgroup::Cgroup;
@@ -127,6 +127,13 @@ impl Builder {
         self
     }
 
+    /// The node's wires are like cables between network cards that know XDP, and its nf_conntrack need not see all packets.
+    #[must_use]
+    pub fn cables(mut self) -> Self {
+        self.wires.cables = true;
+        self
+    }
+
     /// What the agent's configuration says of the dataplane.
     #[must_use]
     pub fn dataplane(mut self, dataplane: Dataplane) -> Self {
@@ -178,6 +185,9 @@ impl Builder {
         let node_host = Arc::new(near.join(&name, "node", NODE_NUMBER)?);
         if self.strict {
             set(node_host.netns(), &STRICT)?;
+        }
+        if self.wires.cables {
+            set(node_host.netns(), &LIBERAL)?;
         }
         let far = self.far(&near, &node_host, &name)?;
         let masters = Places { near: &near, far: far.as_ref(), node: &node_host };

@@ -7,7 +7,7 @@
 //!                 node eth1 ── eth0 gateway br0 ── outsider
 //! ```
 
-use super::network::{Host, INTERFACE, Network, Subnet, Wires, check};
+use super::network::{Host, INTERFACE, Network, Subnet, Wires, cable, check};
 use super::sysctl::{FORWARDS, set};
 use crate::name::LabName;
 use crate::netns::Netns;
@@ -63,6 +63,9 @@ pub(super) fn outsider(node: &Host, name: &LabName, wires: Wires) -> anyhow::Res
     set(node.netns(), &FORWARDS)?;
     if wires.checked {
         check(node.netns(), SECOND)?;
+    }
+    if wires.cables {
+        cable(gateway.netns(), INTERFACE)?;
     }
     let network = Network::behind(gateway, Subnet::OUTSIDE, wires)?;
     let outsider = network.join_behind(name, "outsider", OUTSIDER)?;

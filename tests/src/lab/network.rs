@@ -107,6 +107,9 @@ pub(super) struct Wires {
     /// Checksums are completed, and large packets cut, before they reach a host, which then checks them. Otherwise a packet
     /// that was made on this machine is believed.
     pub(super) checked: bool,
+    /// Those at the node are like cables between network cards that know XDP: every checksum is complete, and both ends take
+    /// frames of which no skb was made.
+    pub(super) cables: bool,
 }
 
 /// The bridge's side.
@@ -170,6 +173,9 @@ impl Network {
         if self.wires.checked {
             check(&self.bridge, &port)?;
         }
+        if self.wires.cables && role == "node" {
+            cable(&self.bridge, &port)?;
+        }
         let mut lines = vec![
             "link set dev lo up".to_owned(),
             format!("link set dev {INTERFACE} address {}", subnet.mac(number)),
@@ -216,6 +222,12 @@ impl Network {
 /// Takes from an interface what lets it pass on packets whose checksum nobody has computed.
 pub(super) fn check(netns: &Netns, interface: &str) -> anyhow::Result<()> {
     run(&["ip", "netns", "exec", netns.name(), "ethtool", "-K", interface, "tx", "off"])?;
+    Ok(())
+}
+
+/// Makes an end of a veth pair one that XDP at the other end can send to, and whose packets it can take.
+pub(super) fn cable(netns: &Netns, interface: &str) -> anyhow::Result<()> {
+    run(&["ip", "netns", "exec", netns.name(), "ethtool", "-K", interface, "tx", "off", "gro", "on"])?;
     Ok(())
 }
 

@@ -17,6 +17,9 @@ pub(super) const FORWARDS: [Setting<'static>; 2] = [("ipv4/ip_forward", 1), ("ip
 pub(super) const STRICT: [Setting<'static>; 3] =
     [("ipv4/conf/all/rp_filter", 1), ("ipv4/conf/default/rp_filter", 1), ("ipv4/conf/eth0/rp_filter", 1)];
 
+/// nf_conntrack takes packets for valid though it has not seen those before: nf_conntrack-sysctl.rst.
+pub(super) const LIBERAL: [Setting<'static>; 1] = [("netfilter/nf_conntrack_tcp_be_liberal", 1)];
+
 /// Writes them, in one go.
 pub(super) fn set(netns: &Netns, settings: &[Setting<'_>]) -> anyhow::Result<()> {
     let line = |(name, value): &Setting<'_>| format!("echo {value} > /proc/sys/net/{name}");

@@ -142,6 +142,16 @@ fn a_bad_setting_of_the_packet_dataplane_is_named_at_its_value() {
         ),
         (
             "services",
+            "packet: {xdp: on}\nservices",
+            "1:15: packet.xdp: \"on\" is neither off nor a list (hint: write [on])",
+        ),
+        (
+            "services",
+            "packet: {xdp: []}\nservices",
+            "1:15: packet.xdp: no interface (hint: write off, or list names",
+        ),
+        (
+            "services",
             "packet: {interfaces: [eth0, eth0]}\nservices",
             "1:29: packet.interfaces[1]: eth0 is listed twice",
         ),

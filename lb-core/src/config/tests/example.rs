@@ -12,6 +12,7 @@ const EXAMPLE: &str = r#"dataplane: auto                  # auto | socket | ipvs
 rescue: on                       # on: where the kernel can do it; off
 packet:
   interfaces: auto               # auto: every interface; or a list of names and patterns with * and ?
+  xdp: off                       # off; or a list of wires between which XDP takes packets of open connections
   connections: 16384             # 1024 to 1048576
   masquerade: true
 scope: host                      # host: sockets of the agent's network namespace; node: pods' too
@@ -59,7 +60,12 @@ fn example_config() -> Config {
     Config {
         dataplane: None,
         rescue: true,
-        packet: PacketConfig { interfaces: Interfaces::All, connections: 16_384, masquerade: true },
+        packet: PacketConfig {
+            interfaces: Interfaces::All,
+            xdp: Vec::new(),
+            connections: 16_384,
+            masquerade: true,
+        },
         scope: Scope::Host,
         cgroup: None,
         bpffs: "/sys/fs/bpf/lbctl".into(),
@@ -195,12 +201,14 @@ fn one_dataplane_or_the_pair_is_understood_in_any_order() {
 #[test]
 fn the_packet_dataplane_and_the_rescue_have_settings() {
     let text = format!(
-        "rescue: off\npacket: {{interfaces: [eth0, 'veth*', vm-?], connections: 1048576, masquerade: false}}\n{LEAST}"
+        "rescue: off\npacket: {{interfaces: [eth0, 'veth*', vm-?], xdp: [eth*, ens1], connections: 1048576, masquerade: false}}\n{LEAST}"
     );
     let config = load_text(&text).unwrap();
     assert!(!config.rescue);
     let packet = config.packet;
     assert_eq!((packet.connections, packet.masquerade), (1_048_576, false));
+    assert_eq!(packet.xdp, ["eth*", "ens1"].map(|pattern| pattern.parse().unwrap()));
+    assert!(load_text(&format!("packet: {{xdp: off}}\n{LEAST}")).unwrap().packet.xdp.is_empty());
     for (name, wanted) in
         [("eth0", true), ("eth1", false), ("veth1a2b", true), ("vm-1", true), ("vm-", false)]
     {

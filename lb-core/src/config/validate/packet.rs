@@ -13,13 +13,20 @@ const CONNECTIONS: (u32, u32) = (1024, 1_048_576);
 /// The most patterns: every interface that comes is compared with all of them.
 const MAX_PATTERNS: usize = 64;
 
+/// Every interface.
+const AUTO: &str = "auto";
+/// No interface.
+const OFF: &str = "off";
+
 /// Reads `packet:`.
 pub(super) fn read(raw: &RawPacket, path: &FieldPath, report: &mut Report<'_>) -> Option<PacketConfig> {
     let interfaces = interfaces(&raw.interfaces, &path.key("interfaces"), report);
+    let xdp = xdp(&raw.xdp, &path.key("xdp"), report);
     let connections =
         scalar::number(raw.connections, CONNECTIONS, DEFAULT_CONNECTIONS, &path.key("connections"), report);
     Some(PacketConfig {
         interfaces: interfaces?,
+        xdp: xdp?,
         connections: connections?,
         masquerade: raw.masquerade.unwrap_or(true),
     })
@@ -28,18 +35,35 @@ pub(super) fn read(raw: &RawPacket, path: &FieldPath, report: &mut Report<'_>) -
 fn interfaces(raw: &Option<OneOrMany>, path: &FieldPath, report: &mut Report<'_>) -> Option<Interfaces> {
     match raw {
         None => Some(Interfaces::All),
-        Some(OneOrMany::One(text)) if text == "auto" => Some(Interfaces::All),
-        Some(OneOrMany::One(text)) => {
-            report.add(path, Problem::NotAList { text: text.clone() });
-            None
-        }
-        Some(OneOrMany::Many(list)) => patterns(list, path, report).map(Interfaces::Named),
+        Some(OneOrMany::One(text)) if text == AUTO => Some(Interfaces::All),
+        Some(written) => named(written, AUTO, path, report).map(Interfaces::Named),
     }
 }
 
-fn patterns(list: &[String], path: &FieldPath, report: &mut Report<'_>) -> Option<Vec<InterfacePattern>> {
+fn xdp(raw: &Option<OneOrMany>, path: &FieldPath, report: &mut Report<'_>) -> Option<Vec<InterfacePattern>> {
+    match raw {
+        None => Some(Vec::new()),
+        Some(OneOrMany::One(text)) if text == OFF => Some(Vec::new()),
+        Some(written) => named(written, OFF, path, report),
+    }
+}
+
+/// A list of patterns; `otherwise` is the word that could be there instead.
+fn named(
+    written: &OneOrMany,
+    otherwise: &'static str,
+    path: &FieldPath,
+    report: &mut Report<'_>,
+) -> Option<Vec<InterfacePattern>> {
+    let list = match written {
+        OneOrMany::One(text) => {
+            report.add(path, Problem::NotAList { text: text.clone(), otherwise });
+            return None;
+        }
+        OneOrMany::Many(list) => list,
+    };
     if list.is_empty() {
-        report.add(path, Problem::NoInterfaces);
+        report.add(path, Problem::NoInterfaces { otherwise });
         return None;
     }
     if list.len() > MAX_PATTERNS {

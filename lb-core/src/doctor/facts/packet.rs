@@ -21,6 +21,10 @@ pub struct PacketFacts {
     pub ports: (u32, u32),
     /// Whether the node's own connections may be given them too.
     pub ports_are_shared: bool,
+    /// Interfaces between which XDP takes packets, or would.
+    pub wires: Vec<String>,
+    /// Interfaces that `packet.xdp` names and on which it is not used, each with the reason.
+    pub no_xdp: Vec<String>,
     /// Programs of others that run before ours, or would, each with its place.
     pub foreign_before: Vec<String>,
 }

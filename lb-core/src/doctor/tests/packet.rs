@@ -142,6 +142,22 @@ fn ports_and_programs_of_others() {
 }
 
 #[test]
+fn wires_on_which_xdp_is_not_used() {
+    let refused: Change = |f| {
+        facts_of(f).wires = vec!["eth0".to_owned()];
+        facts_of(f).no_xdp = vec!["eth1: program 7 of somebody else's runs there".to_owned()];
+    };
+    check(
+        Code::PacketXdp,
+        &[
+            (|_| (), Good, "all packets go by TC"),
+            (|f| facts_of(f).wires = vec!["eth0".to_owned(), "eth1".to_owned()], Good, "on eth0, eth1"),
+            (refused, Warn, "eth1: program 7"),
+        ],
+    );
+}
+
+#[test]
 fn firewalld_sees_what_is_forwarded() {
     let firewalled: Change = |facts| {
         on_packet(facts);

@@ -18,7 +18,7 @@ const TABLE: Table = Table {
         given_up: 8,
         displaced: 9,
     },
-    counted: CountedView { begun: 10, opened: 8, rescued: 1 },
+    counted: CountedView { begun: 10, opened: 8, rescued: 1, fast_packets: 7 },
     capacity: CapacityView { open: 16_384, opening: 8192 },
 };
 
@@ -170,7 +170,7 @@ fn the_json_has_these_keys() {
             "noBackend": 1, "unknown": 2, "fragment": 3, "malformed": 4, "full": 5, "noWay": 6, "scope": 7,
             "givenUp": 8, "displaced": 9,
         },
-        "counted": {"begun": 10, "opened": 8, "rescued": 1},
+        "counted": {"begun": 10, "opened": 8, "rescued": 1, "fastPackets": 7},
         "total": 1, "truncated": false, "capacity": {"open": 16_384, "opening": 8192},
     });
     assert_eq!(json, wanted);

@@ -20,8 +20,8 @@ pub(super) fn inspect(plane: &PacketDataplane) -> Result<Inspection, DataplaneEr
     let foreign = plane.hooks.foreign(interfaces.iter().copied(), &own)?;
     Ok(Inspection {
         ineffective: ineffective(&running),
-        warnings: warnings(plane, &foreign),
-        facts: facts(plane, &interfaces),
+        warnings: [warnings(plane, &foreign), slow(plane)].concat(),
+        facts: [facts(plane, &interfaces), wires(plane)?].concat(),
     })
 }
 
@@ -60,6 +60,24 @@ fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
         warnings.push(format!("{what} (CAP_NET_RAW)"));
     }
     warnings
+}
+
+/// Why XDP is not used where it should be.
+fn slow(plane: &PacketDataplane) -> Vec<String> {
+    let refused = plane.world.wires.refused.iter().chain(&plane.slow);
+    let refused = refused.map(|(wire, why)| format!("XDP is not used on {}: {why}", plane.world.name(*wire)));
+    let unloaded = plane.programs.wire().and_then(Result::err);
+    refused.chain(unloaded.map(|why| format!("XDP is not used: {why}"))).collect()
+}
+
+fn wires(plane: &PacketDataplane) -> Result<Vec<(String, String)>, DataplaneError> {
+    let running = plane.fast.observe()?;
+    let running = running.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_)));
+    let names: Vec<_> = running.map(|(wire, _)| plane.world.name(*wire)).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![("xdp".to_owned(), names.join(" "))])
 }
 
 /// What people know somebody else's program by.

@@ -15,10 +15,10 @@ use lb_core::{
 use super::{
     PacketDataplane,
     evict::since_boot,
-    kernel::{Entry, FlowMaps, PacketMaps, Stage, pins},
+    kernel::{Entry, FlowMaps, PacketMaps, Stage, WireMaps, pins},
     sweep::idle,
 };
-use crate::dataplane::DataplaneError;
+use crate::dataplane::{DataplaneError, services::Pins};
 
 impl PacketDataplane {
     /// Tells every connection one by one, and what there is to say of the table; `None`: there is none. Loads nothing and
@@ -44,8 +44,15 @@ impl PacketDataplane {
             each(connection(&entry, now));
         })?;
         let displaced = begun.saturating_sub(maps.told().tally(TALLY_ENDED)).saturating_sub(present);
-        Ok(Some(table(|what| maps.told().tally(what), displaced, room)))
+        let mut table = table(|what| maps.told().tally(what), displaced, room);
+        table.counted.fast_packets = taken(&pins)?;
+        Ok(Some(table))
     }
+}
+
+/// An agent that knew nothing of XDP has left no map for it.
+fn taken(pins: &Pins) -> Result<u64, DataplaneError> {
+    if pins.map("FAST").exists() { WireMaps::open(pins)?.taken() } else { Ok(0) }
 }
 
 fn table(tally: impl Fn(u32) -> u64, displaced: u64, room: u32) -> Table {
@@ -65,6 +72,7 @@ fn table(tally: impl Fn(u32) -> u64, displaced: u64, room: u32) -> Table {
             begun: tally(TALLY_BEGUN),
             opened: tally(TALLY_OPENED),
             rescued: tally(TALLY_RESCUED),
+            fast_packets: 0,
         },
         capacity: CapacityView { open: room.into(), opening: MAX_OPENING.into() },
     }

@@ -20,20 +20,26 @@ use crate::{
     os::netlink::{interfaces::Framing, vip_routes::VipRoute},
 };
 
-/// All of it. `program` is the id of the program that should run at a place; `takes`: new connections are taken.
+/// All of it. `program` is the id of the program that should run at a place, `fast` of that for XDP on an interface, if there is
+/// one; `takes`: new connections are taken.
 pub fn lower(
     desired: &DesiredState,
     options: &Options,
     world: &World,
     takes: bool,
     program: impl Fn(Place, Framing) -> u32,
+    fast: impl Fn(u32) -> Option<u32>,
 ) -> PacketState {
     let places = world.places(|name| options.interfaces.has(name));
     let hooks = places.into_iter().map(|(place, framing)| (place, Hung::Program(program(place, framing))));
     let services = services::lower(desired, &options.node);
     let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
     let ways = pairs.filter_map(|pair| Some((pair, world.way(pair.1.ip())?))).collect();
+    let wires = &world.wires.used;
+    let fast = wires.keys().filter_map(|wire| Some((*wire, Hung::Program(fast(*wire)?))));
     PacketState {
+        fast: fast.collect(),
+        wires: wires.clone(),
         hooks: hooks.collect(),
         rules: rules(options, world, takes),
         ways,

@@ -14,6 +14,7 @@ mod native;
 mod plan;
 mod survey;
 mod sweep;
+mod wires;
 pub(super) mod world;
 
 use std::{
@@ -28,7 +29,7 @@ use lb_core::{
     config::Interfaces,
     control::{Eviction, Pair},
     desired::DesiredState,
-    model::{DataplaneKind, Scope},
+    model::{DataplaneKind, InterfacePattern, Scope},
 };
 
 pub(super) use evict::since_boot;
@@ -37,13 +38,15 @@ pub use native::{Change, PacketState};
 
 use self::{
     evict::Evictor,
-    kernel::{FlowMaps, PacketMaps, Programs, pins},
+    kernel::{FlowMaps, PacketMaps, Programs, WireMaps, pins},
+    wires::Wires,
     world::{Rules, World},
 };
 use super::{
     Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
     services::{Tables, remove_pins},
-    tc::{self, Hooks, Owner, Place, ROUTES},
+    tc::{self, Hooks, Owner, Place, Program, ROUTES},
+    xdp,
 };
 use crate::os::{bpffs, lock::AgentLock, netlink::routes::LOOPBACK};
 
@@ -69,6 +72,8 @@ pub struct Options {
     pub node: String,
     /// Whose packets for a VIP are taken.
     pub interfaces: Interfaces,
+    /// Between which XDP takes packets of connections that are open.
+    pub xdp: Vec<InterfacePattern>,
     /// How many connections the table has room for.
     pub connections: u32,
     /// Whether the backends see the node's address.
@@ -84,6 +89,10 @@ pub struct PacketDataplane {
     hooks: Hooks,
     tables: Tables<PacketMaps>,
     flows: FlowMaps,
+    wires: WireMaps,
+    /// XDP's programs on interfaces, and where one could not be put, and why.
+    fast: xdp::Links,
+    slow: BTreeMap<u32, String>,
     /// How many connections the table has room for: one that was there keeps its size.
     room: u32,
     evictor: Evictor,
@@ -108,16 +117,18 @@ impl PacketDataplane {
     pub fn open(options: Options) -> Result<Self, DataplaneError> {
         bpffs::ensure(&options.bpffs)?;
         let pins = pins(&options.bpffs);
-        let (programs, room) = kernel::load(&pins, options.connections)?;
+        let (programs, room) = kernel::load(&pins, options.connections, !options.xdp.is_empty())?;
         let hooks = Hooks::open(&pins.links(), &made(&options.bpffs), Owner::Packet, None)?;
         let (flows, _) = FlowMaps::open(&pins)?;
         let tables = Tables::new(PacketMaps::open(&pins)?);
         Ok(Self {
-            options,
             programs,
             hooks,
             tables,
             flows,
+            wires: WireMaps::open(&pins)?,
+            fast: fast(&options.bpffs),
+            slow: BTreeMap::new(),
             room,
             evictor: Evictor::new(),
             world: World::default(),
@@ -127,6 +138,7 @@ impl PacketDataplane {
             swept: Instant::now(),
             quiesced: false,
             lock: None,
+            options,
         })
     }
 
@@ -163,6 +175,8 @@ impl PacketDataplane {
             ROUTES.remove(vip).map_err(DataplaneError::failed("remove the route of", vip.to_string()))?;
             removed.push(format!("the route of {vip}"));
         }
+        let wires = fast(bpffs).cleanup()?;
+        removed.extend(wires.iter().map(|wire| format!("the XDP program on interface {wire}")));
         // Filters outlive what is pinned, which may have been lost.
         let places = Hooks::cleanup(&pins(bpffs).links(), &made(bpffs), Owner::Packet)?;
         removed.extend(places.iter().map(|place| format!("the program on {place}")));
@@ -215,6 +229,24 @@ impl PacketDataplane {
             }
         }
     }
+
+    /// An interface that does not take XDP's program has those on TC.
+    fn speed(&mut self, change: xdp::Change) {
+        let program = self.programs.wire().and_then(Result::ok);
+        match self.fast.apply(change, program) {
+            Ok(_) => self.slow.remove(&change.interface()),
+            Err(error) => {
+                let error = crate::agent::chain(&error);
+                tracing::debug!(?change, error, "an interface takes no XDP program");
+                self.slow.insert(change.interface(), error)
+            }
+        };
+    }
+}
+
+/// Where XDP's programs on interfaces are pinned.
+fn fast(bpffs: &Path) -> xdp::Links {
+    xdp::Links::new(pins(bpffs).base().join("wires"))
 }
 
 /// Where it is noted which qdiscs are ours.
@@ -243,10 +275,16 @@ impl Dataplane for PacketDataplane {
         self.world =
             World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
         (self.attached, self.unfinished) = (0, false);
+        let fast = self.fast.observe()?;
+        self.world.wires = Wires::look(&self.options, &self.world.interfaces, &fast)
+            .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
+        self.slow.retain(|interface, _| self.world.wires.used.contains_key(interface));
         let ways = self.world.ways();
         self.tables.maps().know(ways);
         Ok(PacketState {
             hooks: self.hooks.observe()?,
+            fast,
+            wires: self.wires.wires()?,
             rules: self.tables.look().told().rules(),
             ways: self.observed_ways()?,
             routes: ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?,
@@ -256,7 +294,8 @@ impl Dataplane for PacketDataplane {
 
     fn lower(&self, desired: &DesiredState) -> Result<PacketState, Unsupported> {
         let program = |place: Place, framing| self.programs.of(place.direction, framing).id();
-        Ok(lower::lower(desired, &self.options, &self.world, !self.quiesced, program))
+        let fast = self.programs.wire().and_then(Result::ok).map(Program::id);
+        Ok(lower::lower(desired, &self.options, &self.world, !self.quiesced, program, |_| fast))
     }
 
     fn diff(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
@@ -270,6 +309,11 @@ impl Dataplane for PacketDataplane {
     fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
         match change {
             Change::Hook(change) => self.hook(*change),
+            Change::Fast(change) => {
+                self.speed(*change);
+                Ok(())
+            }
+            Change::SetWire(interface, wire) => self.wires.set(*interface, *wire),
             Change::SetRules(rules) => {
                 self.tables.maps().tell().set_rules(rules);
                 Ok(())

@@ -8,11 +8,15 @@ use std::{
 
 use lb_core::control::Pair;
 
-use super::world::{Rules, Way};
+use super::{
+    wires::Wire,
+    world::{Rules, Way},
+};
 use crate::{
     dataplane::{
         services::{self, ServiceChange, Services},
         tc::{self, Hung, Place},
+        xdp,
     },
     os::netlink::vip_routes::VipRoute,
 };
@@ -22,6 +26,10 @@ use crate::{
 pub struct PacketState {
     /// What runs on which interface.
     pub hooks: BTreeMap<Place, Hung>,
+    /// On which interfaces XDP's runs.
+    pub fast: BTreeMap<u32, Hung>,
+    /// Between which interfaces it takes packets.
+    pub wires: BTreeMap<u32, Wire>,
     /// What the programs are told.
     pub rules: Rules,
     /// How each backend is reached; those that cannot be are left out.
@@ -37,6 +45,10 @@ pub struct PacketState {
 pub enum Change {
     /// Let a program run on an interface, or no longer.
     Hook(tc::Change),
+    /// The same with XDP.
+    Fast(xdp::Change),
+    /// Say what XDP may do with an interface; `None`: nothing.
+    SetWire(u32, Option<Wire>),
     /// Tell the programs something else.
     SetRules(Rules),
     /// Say how a backend is reached; `None`: not at all.
@@ -55,7 +67,12 @@ impl Change {
         match self {
             Self::Service(change) => Some(change.vip()),
             Self::SetWay((vip, _), _) => Some(*vip),
-            Self::Hook(_) | Self::SetRules(_) | Self::SetRoute(..) | Self::RemoveRoute(_) => None,
+            Self::Hook(_)
+            | Self::Fast(_)
+            | Self::SetWire(..)
+            | Self::SetRules(_)
+            | Self::SetRoute(..)
+            | Self::RemoveRoute(_) => None,
         }
     }
 }
@@ -66,6 +83,16 @@ impl fmt::Display for Change {
             Self::Hook(tc::Change::Attach(place)) => write!(f, "run a program on {place}"),
             Self::Hook(tc::Change::Update(place)) => write!(f, "run another program on {place}"),
             Self::Hook(tc::Change::Detach(place)) => write!(f, "run no program on {place} any more"),
+            Self::Fast(change) => {
+                let how = match change {
+                    xdp::Change::Attach(_) => "an XDP program",
+                    xdp::Change::Update(_) => "another XDP program",
+                    xdp::Change::Detach(_) => "no XDP program any more",
+                };
+                write!(f, "run {how} on interface {}", change.interface())
+            }
+            Self::SetWire(interface, Some(wire)) => write!(f, "tell XDP: interface {interface} {wire}"),
+            Self::SetWire(interface, None) => write!(f, "tell XDP: interface {interface} is no wire"),
             Self::SetRules(rules) => write!(f, "tell the programs: {rules}"),
             Self::SetWay((vip, backend), Some(way)) => write!(f, "reach {backend} of {vip} {way}"),
             Self::SetWay((vip, backend), None) => write!(f, "do not reach {backend} of {vip}"),
@@ -77,7 +104,7 @@ impl fmt::Display for Change {
 }
 
 /// The mutations from `observed` to `wanted`, in order: what packets need on their way, then the services, then the routes
-/// that bring packets, and last what is not needed any more.
+/// that bring packets, and last what is not needed any more, and what is for speed alone.
 pub fn diff(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
     let (detached, hung): (Vec<_>, Vec<_>) = tc::diff(&observed.hooks, &ids(&wanted.hooks))
         .into_iter()
@@ -94,7 +121,15 @@ pub fn diff(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
     changes.extend(routes.map(|(vip, route)| Change::SetRoute(*vip, *route)));
     changes.extend(gone_routes);
     changes.extend(detached.into_iter().map(Change::Hook));
+    changes.extend(diff_wires(observed, wanted));
+    changes.extend(xdp::diff(&observed.fast, &ids(&wanted.fast)).into_iter().map(Change::Fast));
     changes
+}
+
+fn diff_wires(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
+    let known = wanted.wires.keys().chain(observed.wires.keys().filter(|at| !wanted.wires.contains_key(at)));
+    let differs = |at: &&u32| observed.wires.get(at) != wanted.wires.get(at);
+    known.filter(differs).map(|at| Change::SetWire(*at, wanted.wires.get(at).copied())).collect()
 }
 
 /// Records that are made are given their way with them.
@@ -108,7 +143,7 @@ fn diff_ways(observed: &PacketState, wanted: &PacketState) -> Vec<Change> {
         .collect()
 }
 
-fn ids(hooks: &BTreeMap<Place, Hung>) -> BTreeMap<Place, u32> {
+fn ids<K: Copy + Ord>(hooks: &BTreeMap<K, Hung>) -> BTreeMap<K, u32> {
     let id = |hung: &Hung| match hung {
         Hung::Program(id) => Some(*id),
         Hung::Nothing => None,
@@ -137,6 +172,8 @@ mod tests {
         let way = Way { source: "10.0.0.9".parse().unwrap(), interface: 2, local: false };
         PacketState {
             hooks: [(Place { interface: 1, direction: Direction::Out }, Hung::Program(7))].into(),
+            fast: [(2, Hung::Program(9))].into(),
+            wires: [(2, Wire { mac: [2, 0, 0, 0, 0, 1], sends: true, returns: true })].into(),
             rules: Rules { takes: true, ..Rules::default() },
             ways: [((vip, backend), way)].into(),
             routes: [(vip.ip(), VipRoute::default())].into(),
@@ -152,14 +189,18 @@ mod tests {
         assert_eq!(place(|c| matches!(c, Change::SetRules(_))), 1);
         assert_eq!(place(|c| matches!(c, Change::Service(ServiceChange::Add(..)))), 2);
         assert_eq!(place(|c| matches!(c, Change::SetRoute(..))), 3);
+        assert_eq!(place(|c| matches!(c, Change::SetWire(..))), 4);
+        assert_eq!(place(|c| matches!(c, Change::Fast(xdp::Change::Attach(2)))), 5);
     }
 
     #[test]
     fn to_nothing_packets_stop_coming_before_programs_go() {
         let changes = diff(&state(), &PacketState::default());
-        let last = changes.last();
-        assert!(matches!(last, Some(Change::Hook(tc::Change::Detach(_)))), "{changes:?}");
-        assert!(changes.iter().any(|c| matches!(c, Change::RemoveRoute(_))), "{changes:?}");
+        let place = |wanted: fn(&Change) -> bool| changes.iter().position(wanted).unwrap();
+        let route = place(|c| matches!(c, Change::RemoveRoute(_)));
+        assert!(route < place(|c| matches!(c, Change::Hook(tc::Change::Detach(_)))), "{changes:?}");
+        assert!(changes.contains(&Change::SetWire(2, None)), "{changes:?}");
+        assert!(changes.contains(&Change::Fast(xdp::Change::Detach(2))), "{changes:?}");
     }
 
     #[test]

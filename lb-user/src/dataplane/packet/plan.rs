@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use lb_core::desired::DesiredState;
 
 use super::{
-    Options, PacketDataplane, PacketState,
-    kernel::{PacketMaps, pins},
+    Options, PacketDataplane, PacketState, fast,
+    kernel::{PacketMaps, WireMaps, pins},
     lower::lower,
     made, native,
+    wires::{Wire, Wires},
     world::{Way, World},
 };
 use crate::dataplane::{
     DataplaneError,
-    services::Tables,
+    services::{Pins, Tables},
     tc::{self, Hooks, Hung, Owner, Place, ROUTES},
+    xdp,
 };
 
 impl PacketDataplane {
@@ -24,14 +26,20 @@ impl PacketDataplane {
     /// # Errors
     /// When what is there cannot be read.
     pub fn plan(options: &Options, desired: &DesiredState) -> Result<Vec<String>, DataplaneError> {
-        let world =
+        let mut world =
             World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
         let observed = observe(options)?;
         let running = |place: Place| match observed.hooks.get(&place) {
             Some(Hung::Program(id)) => *id,
             Some(Hung::Nothing) | None => 0,
         };
-        let wanted = lower(desired, options, &world, true, |place, _| running(place));
+        world.wires = Wires::look(options, &world.interfaces, &observed.fast)
+            .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
+        let speeding = |interface: u32| match observed.fast.get(&interface) {
+            Some(Hung::Program(id)) => Some(*id),
+            Some(Hung::Nothing) | None => Some(0),
+        };
+        let wanted = lower(desired, options, &world, true, |place, _| running(place), speeding);
         let changes = native::diff(&observed, &wanted);
         Ok(changes.iter().map(|change| line(change, &world)).collect())
     }
@@ -52,6 +60,8 @@ fn observe(options: &Options) -> Result<PacketState, DataplaneError> {
         .collect();
     Ok(PacketState {
         hooks: Hooks::peek(&pins.links(), &made(&options.bpffs), Owner::Packet)?,
+        fast: fast(&options.bpffs).observe()?,
+        wires: wires(&pins)?,
         rules: tables.look().told().rules(),
         ways,
         routes,
@@ -59,9 +69,29 @@ fn observe(options: &Options) -> Result<PacketState, DataplaneError> {
     })
 }
 
+/// An agent that knew nothing of XDP has left no map for it.
+fn wires(pins: &Pins) -> Result<BTreeMap<u32, Wire>, DataplaneError> {
+    if pins.map("WIRES").exists() { WireMaps::open(pins)?.wires() } else { Ok(BTreeMap::new()) }
+}
+
 /// People know interfaces by their names.
 fn line(change: &native::Change, world: &World) -> String {
-    let native::Change::Hook(hook) = change else { return change.to_string() };
+    let hook = match change {
+        native::Change::Hook(hook) => hook,
+        native::Change::Fast(fast) => {
+            let verb = match fast {
+                xdp::Change::Attach(_) => "run an XDP program",
+                xdp::Change::Update(_) => "run another XDP program",
+                xdp::Change::Detach(_) => "run no XDP program any more",
+            };
+            return format!("{verb} on {}", world.name(fast.interface()));
+        }
+        native::Change::SetWire(wire, Some(what)) => {
+            return format!("tell XDP: {} {what}", world.name(*wire));
+        }
+        native::Change::SetWire(wire, None) => return format!("tell XDP: {} is no wire", world.name(*wire)),
+        _ => return change.to_string(),
+    };
     let (tc::Change::Attach(place) | tc::Change::Update(place) | tc::Change::Detach(place)) = hook;
     let verb = match hook {
         tc::Change::Attach(_) => "run a program",

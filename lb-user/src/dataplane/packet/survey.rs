@@ -7,7 +7,7 @@ use std::{
 
 use lb_core::{config::Interfaces, doctor::PacketFacts};
 
-use super::{Options, PacketDataplane, inspect::whose, kernel::pins, made, world::World};
+use super::{Options, PacketDataplane, fast, inspect::whose, kernel::pins, made, wires::Wires, world::World};
 use crate::{
     dataplane::{
         DataplaneError, socket,
@@ -36,6 +36,11 @@ impl PacketDataplane {
             foreign_before: before(options, &world)?,
             ..PacketFacts::default()
         };
+        let wires = Wires::look(options, &world.interfaces, &fast(&options.bpffs).observe()?)
+            .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
+        facts.wires = wires.used.keys().map(|wire| world.name(*wire)).collect();
+        let refused = wires.refused.iter();
+        facts.no_xdp = refused.map(|(wire, why)| format!("{}: {why}", world.name(*wire))).collect();
         let places = world.places(|name| options.interfaces.has(name));
         let followed: BTreeSet<u32> = places.into_iter().map(|(place, _)| place.interface).collect();
         for interface in world.interfaces.iter().filter(|interface| followed.contains(&interface.index)) {

@@ -10,6 +10,7 @@ use std::{
 
 use lb_core::desired::DesiredState;
 
+use super::wires::Wires;
 use crate::{
     dataplane::tc::{Direction, Place},
     os::netlink::{
@@ -80,6 +81,8 @@ pub struct World {
     pub interfaces: Vec<Interface>,
     /// How many more there are than are followed.
     pub left_out: usize,
+    /// Those of them between which XDP takes packets.
+    pub wires: Wires,
     ways: BTreeMap<IpAddr, routes::Way>,
     ports: Range<u32>,
     /// The ports may be given to the node's own connections as well.
@@ -119,7 +122,8 @@ impl World {
         let setting = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (ports, are_chosen) = ports(&setting(CHOSEN));
         let ports_are_shared = are_chosen && !are_reserved(&ports, &setting(RESERVED));
-        Ok(Self { interfaces: found, left_out, ways, ports, ports_are_shared })
+        let wires = Wires::default();
+        Ok(Self { interfaces: found, left_out, wires, ways, ports, ports_are_shared })
     }
 
     /// What people know an interface by.

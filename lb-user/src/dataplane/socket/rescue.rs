@@ -108,7 +108,7 @@ pub fn peek(pins: &Pins, each: &mut dyn FnMut(Connection)) -> Result<Option<Tabl
     }
     Ok(Some(Table {
         dropped: DroppedView::default(),
-        counted: CountedView { begun: count, opened: 0, rescued: count },
+        counted: CountedView { begun: count, rescued: count, ..CountedView::default() },
         capacity: CapacityView { open: MAX_RESCUED.into(), opening: 0 },
     }))
 }

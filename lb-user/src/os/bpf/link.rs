@@ -9,6 +9,7 @@ use super::{Command, bpf, object_info};
 
 /// enum bpf_link_type, include/uapi/linux/bpf.h.
 const CGROUP: u32 = 3;
+const XDP: u32 = 6;
 const TCX: u32 = 11;
 
 /// Gives a link another program, without a gap.
@@ -46,7 +47,8 @@ struct Info {
     id: u32,
     prog_id: u32,
     padding: u32,
-    /// By kind. Of a cgroup link the cgroup's id, 64 bits, and the attach type; of a TCX link interface and attach type.
+    /// By kind. Of a cgroup link the cgroup's id, 64 bits, and the attach type; of a TCX link interface and attach type; of an
+    /// XDP link the interface.
     place: [u32; 4],
 }
 
@@ -61,12 +63,12 @@ pub(crate) struct LinkInfo {
     pub(crate) interface: u32,
 }
 
-/// What a TCX link ties to what; `None`: it is another kind of link.
+/// What a TCX or XDP link ties to what; `None`: it is another kind of link.
 pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<Option<LinkInfo>> {
     let mut info = Info::default();
     object_info(link, &mut info)?;
     let Info { kind, id, prog_id, place: [interface, ..], .. } = info;
-    Ok((kind == TCX).then_some(LinkInfo { id, program: prog_id, interface }))
+    Ok(matches!(kind, TCX | XDP).then_some(LinkInfo { id, program: prog_id, interface }))
 }
 
 /// The id of the cgroup on which a link hangs, which is the inode number of the cgroup's directory; `None` when the

@@ -8,6 +8,7 @@ mod grace;
 mod link;
 mod program;
 pub(crate) mod tcx;
+pub mod xdp;
 
 use std::{
     ffi::CString,

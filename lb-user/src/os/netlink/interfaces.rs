@@ -25,6 +25,9 @@ mod kind {
     pub(super) const MASTER: u16 = 10;
     pub(super) const INFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
+    pub(super) const XDP: u16 = 43;
+    pub(super) const XDP_ATTACHED: u16 = 2;
+    pub(super) const XDP_PROGRAM: u16 = 4;
     pub(super) const PROPERTIES: u16 = 52;
     pub(super) const OTHER_NAME: u16 = 53;
 }
@@ -63,6 +66,17 @@ pub struct Interface {
     pub kind: Option<String>,
     /// The number of the bridge, bond or VRF that it belongs to.
     pub master: Option<u32>,
+    /// The XDP program that runs on it.
+    pub xdp: Option<XdpProgram>,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpProgram {
+    /// Its id; 0: there are several, one for each mode.
+    pub id: u32,
+    /// It is the driver that runs it.
+    pub native: bool,
 }
 
 /// All interfaces.
@@ -133,7 +147,18 @@ fn read(payload: &[u8]) -> Option<Interface> {
         mac: attribute::find(attributes, kind::ADDRESS).and_then(|mac| mac.try_into().ok()),
         kind: attribute::text(info, kind::INFO_KIND).map(str::to_owned),
         master: number(kind::MASTER),
+        xdp: attribute::find(attributes, kind::XDP).and_then(xdp),
     })
+}
+
+/// IFLA_XDP: how a program is attached (XDP_ATTACHED_NONE, XDP_ATTACHED_DRV and others), and its id.
+fn xdp(attributes: &[u8]) -> Option<XdpProgram> {
+    const NONE: u8 = 0;
+    const NATIVE: u8 = 1;
+    let attached = *attribute::find(attributes, kind::XDP_ATTACHED)?.first()?;
+    let id = attribute::find(attributes, kind::XDP_PROGRAM).and_then(|id| id.try_into().ok());
+    let id = id.map_or(0, u32::from_ne_bytes);
+    (attached != NONE).then_some(XdpProgram { id, native: attached == NATIVE })
 }
 
 /// ARPHRD_*, include/uapi/linux/if_arp.h. Those without a header: RAWIP (modems), PPP, TUNNEL and TUNNEL6 (ipip, ip6tnl),
@@ -163,6 +188,9 @@ mod tests {
     #[test]
     fn an_interface_is_read_and_one_that_is_cut_off_is_none() {
         let info = Attributes::default().text(kind::INFO_KIND, "veth");
+        let program = Attributes::default()
+            .bytes(kind::XDP_ATTACHED, &[1])
+            .bytes(kind::XDP_PROGRAM, &77_u32.to_ne_bytes());
         let names = Attributes::default().text(kind::OTHER_NAME, "first").text(kind::OTHER_NAME, "second");
         let attributes = Attributes::default()
             .text(kind::NAME, "pod0")
@@ -170,6 +198,7 @@ mod tests {
             .bytes(kind::ADDRESS, &[2, 0, 0, 0, 0, 1])
             .bytes(kind::MASTER, &3_u32.to_ne_bytes())
             .nested(kind::INFO, &info)
+            .nested(kind::XDP, &program)
             .nested(kind::PROPERTIES, &names)
             .bytes(999, &[1, 2, 3]);
         let bytes = answer(1, UP, &attributes);
@@ -184,6 +213,7 @@ mod tests {
             mac: Some([2, 0, 0, 0, 0, 1]),
             kind: Some("veth".to_owned()),
             master: Some(3),
+            xdp: Some(XdpProgram { id: 77, native: true }),
         };
         assert_eq!(read(&bytes), Some(expected));
         for end in 0..16 {

@@ -5,6 +5,7 @@ pub(crate) mod attribute;
 pub mod changes;
 mod events;
 pub mod interfaces;
+pub mod netdev;
 pub mod routes;
 pub(crate) mod rtnl;
 pub mod vip_routes;

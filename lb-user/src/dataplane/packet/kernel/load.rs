@@ -5,10 +5,10 @@ use std::path::Path;
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::MapData,
-    programs::{ProgramError, SchedClassifier},
+    programs::{ProgramError, SchedClassifier, Xdp},
 };
 use lb_common::packet::{
-    ClientKey, Flow, LAYOUT_VERSION, MAX_OPENING, MAX_WAYS, NodeKey, Rules, TALLIES, Way,
+    ClientKey, Flow, LAYOUT_VERSION, MAX_OPENING, MAX_WAYS, MAX_WIRES, NodeKey, Rules, TALLIES, Way, Wire,
 };
 use rustix::thread::CapabilitySet;
 
@@ -29,11 +29,16 @@ static PROGRAMS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lbctl
 const NAMES: [(&str, &str); 4] =
     [("lbctl_in", "in"), ("lbctl_out", "out"), ("lbctl_in_l3", "in_l3"), ("lbctl_out_l3", "out_l3")];
 
+/// The program for XDP, and its pin.
+const WIRE: (&str, &str) = ("lbctl_wire", "wire");
+
 /// Every pinned map of a fixed size that only this dataplane has.
-pub(super) const SHAPES: [Shape; 5] = [
+pub(super) const SHAPES: [Shape; 7] = [
     array::<Way>("WAYS", MAX_WAYS),
     array::<Rules>("RULES", 1),
     array::<u64>("TALLY", TALLIES),
+    flows::<u64, Wire>("WIRES", MAX_WIRES),
+    array::<u64>("FAST", 1),
     flows::<ClientKey, NodeKey>("OPENING", MAX_OPENING),
     flows::<NodeKey, Flow>("OPENING_FLOWS", MAX_OPENING),
 ];
@@ -50,9 +55,15 @@ const fn flows<K, V>(name: &'static str, entries: u32) -> Shape {
 /// The programs, by where they run.
 pub struct Programs {
     pinned: [Program; 4],
+    wire: Option<Result<Program, String>>,
 }
 
 impl Programs {
+    /// The one for XDP, if it was wanted, or why there is none.
+    pub fn wire(&self) -> Option<Result<&Program, &str>> {
+        self.wire.as_ref().map(|program| program.as_ref().map_err(String::as_str))
+    }
+
     /// The one for a direction of an interface.
     pub fn of(&self, direction: Direction, framing: Framing) -> &Program {
         let [input, output, input_l3, output_l3] = &self.pinned;
@@ -71,11 +82,12 @@ pub fn pins(bpffs: &Path) -> Pins {
 }
 
 /// Loads the programs, with the maps that are pinned already or new ones, and pins them in place of their predecessors. Nothing
-/// is attached yet. Gives how many connections the table has room for: a table that is pinned keeps its size.
+/// is attached yet. Gives how many connections the table has room for: a table that is pinned keeps its size. Of the program for
+/// XDP, which is loaded if it is wanted, a refusal is no error.
 ///
 /// # Errors
 /// When the kernel refuses the programs, or something else is pinned where the maps should be.
-pub fn load(pins: &Pins, connections: u32) -> Result<(Programs, u32), DataplaneError> {
+pub fn load(pins: &Pins, connections: u32, xdp: bool) -> Result<(Programs, u32), DataplaneError> {
     pins.create()?;
     let connections = room(pins)?.unwrap_or(connections);
     let sized = sized(connections);
@@ -89,7 +101,17 @@ pub fn load(pins: &Pins, connections: u32) -> Result<(Programs, u32), DataplaneE
         pin_program(&mut ebpf, pins, name, pin)?;
     }
     let [input, output, input_l3, output_l3] = NAMES.map(|(_, pin)| Program::pinned(&pins.program(pin)));
-    Ok((Programs { pinned: [input?, output?, input_l3?, output_l3?] }, connections))
+    let wire = xdp.then(|| load_wire(&mut ebpf, pins).map_err(|error| crate::agent::chain(&error)));
+    Ok((Programs { pinned: [input?, output?, input_l3?, output_l3?], wire }, connections))
+}
+
+fn load_wire(ebpf: &mut Ebpf, pins: &Pins) -> Result<Program, DataplaneError> {
+    let (name, pin) = WIRE;
+    let missing = || DataplaneError::failed("load", format!("program {name}"))("not in the object");
+    let program = <&mut Xdp>::try_from(ebpf.program_mut(name).ok_or_else(missing)?);
+    program.and_then(Xdp::load).map_err(refused(name, PERFMON))?;
+    pin_program(ebpf, pins, name, pin)?;
+    Program::pinned(&pins.program(pin))
 }
 
 /// The size of the table that is pinned.
@@ -128,14 +150,19 @@ fn load_object(pins: Option<&Pins>, connections: u32) -> Result<Ebpf, DataplaneE
         let failed = || DataplaneError::failed("load", format!("program {name}"));
         let program = ebpf.program_mut(name).ok_or_else(|| failed()("not in the object"))?;
         let program = <&mut SchedClassifier>::try_from(program);
-        program.and_then(SchedClassifier::load).map_err(refused(name))?;
+        program.and_then(SchedClassifier::load).map_err(refused(name, PERFMON_BEFORE))?;
     }
     Ok(ebpf)
 }
 
+/// What the program for XDP takes on every kernel.
+const PERFMON: &str = "CAP_PERFMON";
+/// What those on TC take.
+const PERFMON_BEFORE: &str = "CAP_PERFMON (before Linux 6.16)";
+
 /// Tells a missing capability from other failures: without CAP_PERFMON verifiers before Linux 6.16 also follow what only a
 /// mispredicted branch could run, and refuse what they find there.
-fn refused(name: &str) -> impl FnOnce(ProgramError) -> DataplaneError {
+fn refused(name: &str, capability: &'static str) -> impl FnOnce(ProgramError) -> DataplaneError {
     let name = name.to_owned();
     move |error| {
         let denied = match &error {
@@ -145,10 +172,7 @@ fn refused(name: &str) -> impl FnOnce(ProgramError) -> DataplaneError {
             _ => false,
         };
         if denied && !capability::has(CapabilitySet::PERFMON) {
-            return DataplaneError::Permission {
-                operation: format!("load program {name}"),
-                capability: "CAP_PERFMON (before Linux 6.16)",
-            };
+            return DataplaneError::Permission { operation: format!("load program {name}"), capability };
         }
         DataplaneError::failed("load", format!("program {name}"))(error)
     }
