@@ -9,11 +9,13 @@ mod slice;
 mod whence;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use lb_tests::Lab;
 use lb_tests::lab::Node;
+use lb_tests::netns::Netns;
 use rustix::system::uname;
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +153,8 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Steady> {
     };
     for scheme in [Scheme::Plain, Scheme::Tls] {
         let lab = plan.whence.lab(scheme)?;
+        let masters = lab.masters().iter().map(|master| master.host().netns());
+        masters.chain([plan.whence.node(&lab).host().netns()]).try_for_each(do_not_probe)?;
         forget_closed_connections(plan.whence.node(&lab))?;
         for workload in Workload::ALL.into_iter().filter(|workload| workload.scheme() == scheme) {
             steady.measure_workload(&lab, workload, plan);
@@ -254,6 +258,17 @@ impl Steady {
         let (before, after): (Vec<f64>, Vec<f64>) = pairs.unzip();
         Spread::of_ratios(&after, &before)
     }
+}
+
+/// A congestion control that does not probe for bandwidth: BBR, where a machine has it by default, makes a slice differ from the
+/// next. Reno is the one that a network namespace may always choose (`tcp_allowed_congestion_control`, ip-sysctl.rst); where
+/// nothing is lost it does what CUBIC does.
+fn do_not_probe(netns: &Netns) -> anyhow::Result<()> {
+    let set = "net.ipv4.tcp_congestion_control=reno";
+    let status = Command::new("ip").args(["netns", "exec", netns.name(), "sysctl", "-qw", set]).status();
+    let status = status.context("start ip netns exec sysctl")?;
+    ensure!(status.success(), "set {set} in {}: {status}", netns.name());
+    Ok(())
 }
 
 /// Proxies leave thousands of connections in TIME_WAIT, which would take local ports from whoever is measured next.
