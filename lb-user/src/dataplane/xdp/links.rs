@@ -2,7 +2,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::fd::{AsFd as _, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rustix::io::Errno;
@@ -72,7 +72,7 @@ impl Links {
         // What may be pinned there hangs nowhere, or on another namespace's interface.
         self.detach(interface)?;
         fs::create_dir_all(&self.0)?;
-        let link = match xdp::link_create(program.as_fd(), interface, xdp::Mode::Native) {
+        let link = match xdp::link_create(program.as_fd(), interface) {
             Ok(link) => link,
             Err(e) if is(&e, Errno::NODEV) => return Ok(false),
             Err(e) => return Err(e),
@@ -129,7 +129,7 @@ impl Links {
     }
 
     fn open(&self, interface: u32) -> io::Result<Option<OwnedFd>> {
-        match bpf::object_get(Path::new(&self.path(interface))) {
+        match bpf::object_get(&self.path(interface)) {
             Ok(link) => Ok(Some(link)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),

@@ -10,20 +10,14 @@ use super::{Command, bpf, owned};
 /// BPF_XDP of enum bpf_attach_type, include/uapi/linux/bpf.h.
 const ATTACH_TYPE: u32 = 37;
 
-/// Who runs the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The kernel, of an skb that it has made: XDP_FLAGS_SKB_MODE, include/uapi/linux/if_link.h.
-    Generic,
-    /// The driver, before there is one: XDP_FLAGS_DRV_MODE.
-    Native,
-}
+/// XDP_FLAGS_DRV_MODE, include/uapi/linux/if_link.h: the driver runs the program, before the kernel makes an skb.
+const NATIVE: u32 = 1 << 2;
 
-/// Puts a program on an interface; the link's end takes it off.
+/// Puts a program on an interface, in native mode; the link's end takes it off.
 ///
 /// # Errors
 /// When somebody's program is there already (EBUSY or EEXIST), which stays; when the driver cannot, or not with this MTU.
-pub fn link_create(program: BorrowedFd<'_>, interface: u32, mode: Mode) -> io::Result<OwnedFd> {
+pub fn link_create(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         prog_fd: u32,
@@ -31,15 +25,11 @@ pub fn link_create(program: BorrowedFd<'_>, interface: u32, mode: Mode) -> io::R
         attach_type: u32,
         flags: u32,
     }
-    let flags = match mode {
-        Mode::Generic => 1 << 1,
-        Mode::Native => 1 << 2,
-    };
     let mut attributes = Attributes {
         prog_fd: program.as_raw_fd() as u32,
         target_ifindex: interface,
         attach_type: ATTACH_TYPE,
-        flags,
+        flags: NATIVE,
     };
     bpf(Command::LinkCreate, &mut attributes).map(owned)
 }

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, os::fd::AsFd as _, os::fd::AsRawFd as _, os::fd::
 
 use aya::programs::Xdp;
 use lb_common::packet::{Flow, NodeKey, Rules, WIRE_RETURNS, WIRE_SENDS, Way, Wire};
-use lb_user::os::bpf::xdp::{Mode, link_create};
+use lb_user::os::bpf::xdp::link_create;
 
 use super::super::{
     conversation::{Conversation, Kind},
@@ -77,8 +77,7 @@ impl Machine {
         let program = fd.as_raw_fd();
         let fd = fd.try_clone_to_owned().unwrap();
         let wires = [Interface::Facing, Interface::Uplink];
-        let links =
-            wires.map(|wire| link_create(fd.as_fd(), setup.kernel.index(wire), Mode::Native).unwrap());
+        let links = wires.map(|wire| link_create(fd.as_fd(), setup.kernel.index(wire)).unwrap());
         Self { setup, program, buffer: vec![0; 8192], _links: links.into() }
     }
 
