@@ -27,10 +27,11 @@ const CONTENDERS: [Contender; 8] = [
 ];
 
 /// What serves clients that the node only forwards.
-const FORWARDING: [Contender; 5] = [
+const FORWARDING: [Contender; 6] = [
     Contender::Direct,
     Contender::Packet,
     Contender::PacketUnmasked,
+    Contender::PacketStack,
     Contender::Nftables,
     Contender::NftablesMasquerade,
 ];

@@ -143,6 +143,8 @@ pub struct Rules {
     pub masquerades: u32,
     /// 1: a SYN that is not answered, or refused, is sent to another backend.
     pub rescues: u32,
+    /// 1: segments of open connections that are forwarded pass by the stack.
+    pub shortens: u32,
 }
 
 /// Packets dropped: nobody serves; the client got a RST.
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(size_of::<NodeKey>(), 32);
         assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
         assert_eq!(size_of::<Way>(), 24);
-        assert_eq!(size_of::<Rules>(), 24);
+        assert_eq!(size_of::<Rules>(), 28);
         assert_eq!(size_of::<Wire>(), 16);
     }
 

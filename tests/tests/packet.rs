@@ -18,6 +18,7 @@ mod packet {
     mod ports;
     mod services;
     mod setup;
+    mod shortcut;
     mod table;
     mod tcx;
     mod wires;

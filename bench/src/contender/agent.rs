@@ -11,6 +11,7 @@ pub(super) enum Told {
     Nothing,
     NoRescue,
     NoMasquerade,
+    NoShortcut,
     /// The wires to the masters and to machines from elsewhere are XDP's.
     Xdp,
 }
@@ -26,6 +27,7 @@ pub(super) fn start(lab: &Lab, scheme: Scheme, dataplane: &str, told: Told) -> a
             Told::Nothing => {}
             Told::NoRescue => yaml["rescue"] = "off".into(),
             Told::NoMasquerade => yaml["packet"]["masquerade"] = false.into(),
+            Told::NoShortcut => yaml["packet"]["shortcut"] = "off".into(),
             Told::Xdp => yaml["packet"]["xdp"] = vec!["eth0", "eth1"].into(),
         }
         if scheme == Scheme::Plain {

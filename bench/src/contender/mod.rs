@@ -36,6 +36,8 @@ pub enum Contender {
     Packet,
     /// The same, told to show the masters whose packets it forwards.
     PacketUnmasked,
+    /// The same, told to leave every packet to the node's stack.
+    PacketStack,
     /// The same, with XDP on the node's wires.
     PacketXdp,
     /// HAProxy with the configuration in kubeadm's guide to high availability.
@@ -67,12 +69,13 @@ pub enum Scheme {
 
 impl Contender {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Direct,
         Self::Socket,
         Self::SocketAlone,
         Self::Packet,
         Self::PacketUnmasked,
+        Self::PacketStack,
         Self::PacketXdp,
         Self::HaproxyKubeadm,
         Self::HaproxyTuned,
@@ -92,6 +95,7 @@ impl Contender {
             Self::SocketAlone => "lbctl socket, rescue off",
             Self::Packet => "lbctl packet",
             Self::PacketUnmasked => "lbctl packet, no masquerade",
+            Self::PacketStack => "lbctl packet, no shortcut",
             Self::PacketXdp => "lbctl packet, XDP",
             Self::HaproxyKubeadm => "haproxy (kubeadm guide)",
             Self::HaproxyTuned => "haproxy (tuned)",
@@ -111,6 +115,7 @@ impl Contender {
             | Self::SocketAlone
             | Self::Packet
             | Self::PacketUnmasked
+            | Self::PacketStack
             | Self::PacketXdp
             | Self::Ipvs => true,
             Self::Direct
@@ -135,6 +140,7 @@ impl Contender {
             Self::SocketAlone => agent::start(lab, scheme, "socket", Told::NoRescue),
             Self::Packet => agent::start(lab, scheme, "packet", Told::Nothing),
             Self::PacketUnmasked => agent::start(lab, scheme, "packet", Told::NoMasquerade),
+            Self::PacketStack => agent::start(lab, scheme, "packet", Told::NoShortcut),
             Self::PacketXdp => agent::start(lab, scheme, "packet", Told::Xdp),
             Self::Ipvs => agent::start(lab, scheme, "ipvs", Told::Nothing),
             Self::HaproxyKubeadm => proxies::haproxy(lab, proxies::HAPROXY_KUBEADM, scheme),
@@ -161,6 +167,7 @@ impl Contender {
             | Self::SocketAlone
             | Self::Packet
             | Self::PacketUnmasked
+            | Self::PacketStack
             | Self::PacketXdp
             | Self::NftablesMasquerade
             | Self::Ipvs => None,

@@ -37,6 +37,7 @@ pub(super) struct RawPacket {
     pub(super) xdp: Option<OneOrMany>,
     pub(super) connections: Option<Number>,
     pub(super) masquerade: Option<bool>,
+    pub(super) shortcut: Option<String>,
 }
 
 /// A word, or a list of words.

@@ -12,5 +12,5 @@ mod wire;
 
 pub use parse::{ACK, FIN, Kind, Packet, Parsed, RST, SYN, Segment, parse, parse_plain};
 pub use reset::{Reply, reply_with_reset};
-pub use rewrite::{Edit, rewrite};
+pub use rewrite::{Edit, pass_on, rewrite};
 pub use wire::{Link, Skb};

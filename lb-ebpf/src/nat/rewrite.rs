@@ -26,6 +26,7 @@ const V4_HEADER: u32 = 20;
 const V4_TIME_TO_LIVE: u32 = 8;
 const V4_CHECKSUM: u32 = 10;
 const V4_ADDRESSES: u32 = 12;
+const V6_HOPS: u32 = 7;
 const V6_ADDRESSES: u32 = 8;
 const TCP_CHECKSUM: u32 = 16;
 const ICMP_CHECKSUM: u32 = 2;
@@ -42,15 +43,26 @@ pub fn rewrite(skb: Skb, packet: &Packet, edit: &Edit) {
             addresses(skb, header, &old, &new, checksum, Covered::ByPseudoHeader);
             ports(skb, packet.l4, (&packet.src, &packet.dst), (&edit.src, &edit.dst), checksum);
         }
-        Kind::Tcp(_) => v4_segment(skb, packet, edit),
+        Kind::Tcp(_) => v4_segment(skb, packet, edit, 0),
         Kind::Icmp(inner) => error(skb, packet, &inner, edit),
     }
 }
 
-/// As [`addresses`] and [`ports`], with fewer calls: each costs more than what it does. The header's checksum was read with it
-/// and is written with the addresses.
+/// As [`rewrite`] of a segment, which goes one hop further with it. `hops` are those that it has left, more than one.
 #[inline(always)]
-fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit) {
+pub fn pass_on(skb: Skb, packet: &Packet, edit: &Edit, hops: u32) {
+    if packet.v6 {
+        rewrite(skb, packet, edit);
+        skb.store(packet.l3 + V6_HOPS, &(hops as u8 - 1), BPF_F_RECOMPUTE_CSUM as u64);
+    } else {
+        v4_segment(skb, packet, edit, 1);
+    }
+}
+
+/// As [`addresses`] and [`ports`], with fewer calls: each costs more than what it does. The header's checksum was read with it
+/// and is written with the addresses. `hops`: so many fewer, which is what the third word begins with.
+#[inline(always)]
+fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit, hops: u32) {
     let from = [packet.src.address().v4_word(), packet.dst.address().v4_word()];
     let to = [edit.src.address().v4_word(), edit.dst.address().v4_word()];
     let change = v4_difference(from, to);
@@ -61,10 +73,12 @@ fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit) {
         l4(skb, checksum, old_ports as u64, new_ports as u64, 4);
     }
     // RFC 1624, equation 3. As it lies in memory, the checksum is the upper half of the word.
+    let (before, after) = (packet.v4_word & 0xffff, (packet.v4_word & 0xffff) - hops);
+    let change = change + (!before & 0xffff) as u64 + after as u64;
     let sum = (!packet.v4_word >> 16) as u64 + (change & 0xffff) + (change >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
-    let word = packet.v4_word & 0xffff | (!sum as u32) << 16;
+    let word = after | (!sum as u32) << 16;
     let (at, words) = (packet.l3 + V4_TIME_TO_LIVE, [word, to[0], to[1], new_ports]);
     let [_, _, _, ports] = &words;
     match words.first_chunk::<3>() {

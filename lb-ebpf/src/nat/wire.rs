@@ -132,6 +132,21 @@ impl Skb {
         unsafe { (*self.0).gso_segs > 1 }
     }
 
+    /// Whether somebody has marked it, for a rule to go by.
+    #[inline(always)]
+    pub fn is_marked(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0).mark != 0 }
+    }
+
+    /// How many bytes of data each of the segments has that it stands for; `None`: it stands for itself.
+    #[inline(always)]
+    pub fn segment_size(self) -> Option<u32> {
+        // SAFETY: as above.
+        let size = unsafe { (*self.0).gso_size };
+        (size != 0).then_some(size)
+    }
+
     /// Marks a packet that is about to be redirected: on its way out nothing is left to be done. The field was for the
     /// classes of queueing disciplines that read TOS; it stays with the packet until the network card has it.
     #[inline(always)]

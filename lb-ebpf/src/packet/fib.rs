@@ -1,15 +1,19 @@
 //! The way on, as the kernel's routing tables and neighbours say.
 
-use aya_ebpf::{bindings::xdp_md, helpers::generated::bpf_fib_lookup};
+use core::{ffi::c_void, mem::MaybeUninit};
 
-use super::{
-    Turn,
-    frame::{Family, Headers, PROTOCOL},
-};
+use aya_ebpf::helpers::generated::bpf_fib_lookup;
+use lb_common::Address;
 
 /// BPF_FIB_LKUP_RET_SUCCESS, include/uapi/linux/bpf.h. Anything else is the stack's: a packet that is too long for the way, a
 /// neighbour that is not known yet, an address of the node's own, forwarding that is switched off.
 const SUCCESS: i64 = 0;
+
+/// AF_INET and AF_INET6, include/linux/socket.h.
+const V4: u8 = 2;
+const V6: u8 = 10;
+/// IPPROTO_TCP, include/uapi/linux/in.h.
+const TCP: u8 = 6;
 
 /// struct bpf_fib_lookup, include/uapi/linux/bpf.h.
 #[repr(C)]
@@ -25,45 +29,70 @@ struct Lookup {
     src: [u32; 4],
     dst: [u32; 4],
     vlan: u32,
-    sender: [u16; 3],
-    target: [u16; 3],
+    /// The sender's link-layer address, and the one that it is for.
+    macs: [u32; 3],
+}
+
+/// A packet between the programs on TC, as the stack would see it.
+pub struct Travelling {
+    pub v6: bool,
+    pub src: Address,
+    pub dst: Address,
+    /// In network order.
+    pub sport: u16,
+    pub dport: u16,
+    /// Bytes from the network header on.
+    pub length: u16,
+    /// The type of service, or class and label of the flow, as struct bpf_fib_lookup has them.
+    pub class: u32,
+    /// The interface that it came in by.
+    pub ifindex: u32,
 }
 
 /// The next hop.
 pub struct Hop {
     pub ifindex: u32,
-    pub sender: [u16; 3],
-    pub target: [u16; 3],
+    /// As an Ethernet header begins: whom it is for, and whom it is from.
+    pub macs: [u32; 3],
 }
 
-/// Where the packet would be routed, as it is between the programs on TC: there the client shows its own address.
+/// Where the packet would be routed. `ctx` is the program's.
 #[inline(always)]
-pub fn next_hop<F: Family>(ctx: *mut xdp_md, headers: &Headers, turn: &Turn) -> Option<Hop> {
-    let words = |address: lb_common::Address| match F::HEADER {
-        20 => [address.v4_word(), 0, 0, 0],
-        _ => address.v6_words(),
+pub fn next_hop(ctx: *mut c_void, packet: &Travelling) -> Option<Hop> {
+    let words = |address: Address| match packet.v6 {
+        false => [address.v4_word(), 0, 0, 0],
+        true => address.v6_words(),
     };
-    let src = &headers.src;
-    let mut lookup = Lookup {
-        family: F::ADDRESS_FAMILY,
-        protocol: PROTOCOL as u8,
-        sport: if turn.to_backend { turn.src.port_word() as u16 } else { src.port_word() as u16 },
-        dport: if turn.to_backend { turn.dst.port_word() as u16 } else { headers.dst.port_word() as u16 },
-        length: headers.length,
-        ifindex: turn.comes_by,
-        class: headers.class,
-        src: words(src.address()),
-        dst: words(turn.dst.address()),
-        vlan: 0,
-        sender: [0; 3],
-        target: [0; 3],
+    let mut lookup = MaybeUninit::<Lookup>::uninit();
+    let at = lookup.as_mut_ptr();
+    // SAFETY: the place is ours, and every field of it is written; the kernel checks the size, and reads and writes no more.
+    // What is zero is written as such, volatile: the compiler would have `memset` do it, whose loop the verifier does not take
+    // without CAP_PERFMON.
+    unsafe {
+        (*at).family = if packet.v6 { V6 } else { V4 };
+        (*at).protocol = TCP;
+        (*at).sport = packet.sport;
+        (*at).dport = packet.dport;
+        (*at).length = packet.length;
+        (*at).ifindex = packet.ifindex;
+        (*at).class = packet.class;
+        (*at).src = words(packet.src);
+        (*at).dst = words(packet.dst);
+        (&raw mut (*at).vlan).write_volatile(0);
+        (&raw mut (*at).macs[0]).write_volatile(0);
+        (&raw mut (*at).macs[1]).write_volatile(0);
+        (&raw mut (*at).macs[2]).write_volatile(0);
+        let found = bpf_fib_lookup(ctx, at.cast(), size_of::<Lookup>() as i32, 0);
+        (found == SUCCESS).then_some(Hop { ifindex: (*at).ifindex, macs: swapped((*at).macs) })
+    }
+}
+
+/// The last six bytes first.
+#[inline(always)]
+fn swapped([first, second, third]: [u32; 3]) -> [u32; 3] {
+    let join = |before: u32, after: u32| match cfg!(target_endian = "little") {
+        true => before >> 16 | after << 16,
+        false => before << 16 | after >> 16,
     };
-    // SAFETY: the kernel checks the size.
-    let found =
-        unsafe { bpf_fib_lookup(ctx.cast(), (&raw mut lookup).cast(), size_of::<Lookup>() as i32, 0) };
-    (found == SUCCESS).then_some(Hop {
-        ifindex: lookup.ifindex,
-        sender: lookup.sender,
-        target: lookup.target,
-    })
+    [join(second, third), join(third, first), join(first, second)]
 }

@@ -15,7 +15,8 @@ use crate::{
     choose::add,
     flows::{self, Beginning, Found, MaybeFound, Stage},
     maps::{BACKENDS, WAYS},
-    nat::{ACK, Edit, Kind, Packet, SYN, Segment, Skb, rewrite},
+    nat::{ACK, Edit, Kind, Link, Packet, SYN, Segment, Skb, rewrite},
+    shortcut::Segmented,
     verdict::{LOOPBACK, NEXT, Place, RECEIVED, count, drop, redirect, refuse},
 };
 
@@ -69,6 +70,13 @@ pub fn forward(wanted: &Wanted) -> i32 {
             None => return refuse(wanted.skb, wanted.place, packet, &segment, DROP_UNKNOWN),
         }
     };
+    if wanted.place == Place::Ingress(Link::Ethernet)
+        && let Some(verdict) =
+            (Segmented { skb: wanted.skb, packet, segment: &segment, flow, rules: wanted.rules })
+                .to_backend(&node)
+    {
+        return verdict;
+    }
     flows::sent(flow, &segment);
     send(wanted, &node, flow)
 }

@@ -1,14 +1,15 @@
 //! What comes in by an interface: for a VIP, or from a backend.
 
 use aya_ebpf::helpers::generated::bpf_skb_change_head;
-use lb_common::packet::NodeKey;
+use lb_common::packet::{NodeKey, Rules};
 
 use crate::{
-    flows::{self, is_ours},
+    flows::{self, Found, is_ours},
     forward::{Wanted, forward},
     maps::{PACKET, RULES, VIPS},
-    nat::{Link, Packet, Parsed, Skb, parse},
+    nat::{Kind, Link, Packet, Parsed, Skb, parse},
     reverse::{is_host, reverse, unmask},
+    shortcut::Segmented,
     verdict::{DROP, LOOPBACK, NEXT, Place, RECEIVED, redirect},
 };
 
@@ -37,6 +38,11 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
             let source = unsafe { (*found.flow).source };
             if source.is(&packet.dst.address()) {
                 if !is_host(found.flow) {
+                    if link == Link::Ethernet
+                        && let Some(verdict) = shorten(skb, packet, &found, rules)
+                    {
+                        return verdict;
+                    }
                     unmask(skb, packet, found.flow);
                     return NEXT;
                 }
@@ -54,6 +60,15 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
         Some(&slot) => forward(&Wanted { skb, place: Place::Ingress(link), packet: packet, slot, rules }),
         None => NEXT,
     }
+}
+
+/// A segment of a backend's may pass by the stack.
+#[inline(always)]
+fn shorten(skb: Skb, packet: &Packet, found: &Found, rules: *const Rules) -> Option<i32> {
+    let Kind::Tcp(segment) = packet.kind() else {
+        return None;
+    };
+    Segmented { skb, packet, segment: &segment, flow: found.flow, rules }.to_client()
 }
 
 /// Lets the loopback interface receive it: the route to the VIP leads there, so a strict rp_filter has no objection.

@@ -10,6 +10,7 @@ mod choice;
 #[path = "../choose.rs"]
 mod choose;
 mod egress;
+mod fib;
 mod flows;
 mod forward;
 mod ingress;
@@ -19,6 +20,7 @@ mod maps;
 mod nat;
 mod programs;
 mod reverse;
+mod shortcut;
 mod verdict;
 mod ways;
 mod xdp;

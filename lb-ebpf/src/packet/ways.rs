@@ -1,4 +1,4 @@
-//! Whether a connection may be sent on to a backend.
+//! Whether and how a connection may be sent on to a backend.
 
 use crate::{choose::is_below, maps::WAYS};
 
@@ -10,4 +10,13 @@ pub fn reaches(index: u32) -> u64 {
         Some(way) => is_below(0, unsafe { (*way).ifindex } as u64),
         None => 0,
     }
+}
+
+/// The interface towards a backend that is not on the node.
+#[inline(always)]
+pub fn way(index: u32) -> Option<u32> {
+    let way = WAYS.get_ptr(index)?;
+    // SAFETY: a pointer that the lookup returned.
+    let (ifindex, local) = unsafe { ((*way).ifindex, (*way).local) };
+    (local == 0).then_some(ifindex)
 }

@@ -183,6 +183,7 @@ pub(super) fn packet_options(config: &Config) -> packet::Options {
         xdp: config.packet.xdp.clone(),
         connections: config.packet.connections,
         masquerade: config.packet.masquerade,
+        shortcut: config.packet.shortcut,
         rescue: config.rescue,
     }
 }

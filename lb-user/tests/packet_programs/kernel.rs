@@ -82,6 +82,7 @@ pub struct Outcome {
 #[derive(Clone, Copy, Default)]
 pub struct Extra {
     pub segments: u32,
+    pub mark: u32,
     /// How often it is run. The bytes are those after the last time.
     pub repeat: u32,
 }
@@ -214,6 +215,7 @@ impl Kernel {
             (true, false) => 0,
         };
         let context = Context {
+            mark: extra.mark,
             ingress_ifindex: ingress,
             ifindex: self.index(hook.interface),
             gso_segs: extra.segments,
@@ -284,7 +286,9 @@ pub struct Attributes {
 #[repr(C)]
 #[derive(Default)]
 struct Context {
-    len_to_vlan_proto: [u32; 8],
+    len_and_type: [u32; 2],
+    mark: u32,
+    queue_mapping_to_vlan_proto: [u32; 5],
     priority: u32,
     ingress_ifindex: u32,
     ifindex: u32,

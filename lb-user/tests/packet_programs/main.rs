@@ -15,5 +15,6 @@ mod packet;
 mod refused;
 mod setup;
 mod short;
+mod shortcut;
 mod wire;
 mod xdp;

@@ -88,6 +88,7 @@ impl Setup {
             forwards: 1,
             masquerades: 1,
             rescues: 1,
+            shortens: 1,
         };
         let mut setup = Self { kernel, form, rules, way };
         setup.renew();

@@ -6,7 +6,7 @@ use lb_tests::Lab;
 use lb_tests::lab::{Builder, Node, VIP};
 use serde_json::{Value, json};
 
-use super::setup::{FAMILIES, both_families, builder, clients, forwarded, in_turn, started};
+use super::setup::{FAMILIES, Yaml, both_families, builder, clients, forwarded, in_turn, started};
 use crate::common::load::requests;
 use crate::common::quiet::beside_others;
 use crate::common::wires::checksum_errors;
@@ -25,11 +25,16 @@ fn bulk(client: &Node, to: &str, family: &str) -> Vec<String> {
 }
 
 /// Every client, with every kind of socket, exchanges large bodies with every master; no checksum is wrong anywhere.
-fn all_reach_all(builder: Builder) {
+fn all_reach_all(builder: Builder, change: impl FnOnce(&mut Yaml)) {
     let _turn = beside_others();
     let builder = builder.masters(1).routed_masters(1).local_master();
     let Some(lab) = builder.build_or_skip().unwrap() else { return };
-    lab.agent_config(both_families(&lab)).unwrap();
+    let both_families = both_families(&lab);
+    lab.agent_config(|config| {
+        both_families(config);
+        change(config);
+    })
+    .unwrap();
     let _agent = started(&lab);
     for (who, client) in clients(&lab) {
         for (family, to) in FAMILIES {
@@ -48,17 +53,22 @@ fn all_reach_all(builder: Builder) {
 
 #[test]
 fn every_client_reaches_masters_on_the_wire_behind_a_router_and_on_the_node() {
-    all_reach_all(builder());
+    all_reach_all(builder(), |_| ());
+}
+
+#[test]
+fn every_client_reaches_every_master_by_the_nodes_stack() {
+    all_reach_all(builder().checked_wires(), |config| config["packet"]["shortcut"] = "off".into());
 }
 
 #[test]
 fn every_client_reaches_every_master_where_checksums_are_checked() {
-    all_reach_all(builder().checked_wires());
+    all_reach_all(builder().checked_wires(), |_| ());
 }
 
 #[test]
 fn every_client_reaches_every_master_with_strict_rp_filter_and_real_neighbours() {
-    all_reach_all(builder().strict_rp_filter().real_neighbours());
+    all_reach_all(builder().strict_rp_filter().real_neighbours(), |_| ());
 }
 
 /// The client's address, as the master that answers sees it.

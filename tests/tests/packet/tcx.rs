@@ -36,7 +36,7 @@ const PLACES: [(&str, TcAttachType); 4] = [
 const END: Duration = Duration::from_secs(5);
 
 /// Somebody else's program, which counts packets; it goes when dropped.
-struct Foreign {
+pub struct Foreign {
     counter: Array<MapData, u32>,
     _link: FdLink,
 }
@@ -79,13 +79,19 @@ impl Foreign {
         PLACES.map(|place| Self::attach(lab, name, NEXT, place, order())).into()
     }
 
-    fn count(&self) -> u32 {
+    /// One that passes packets on which come in by an interface, behind ours.
+    pub fn behind(lab: &Lab, interface: &'static str) -> Self {
+        Self::attach(lab, "behind", NEXT, (interface, TcAttachType::Ingress), LinkOrder::last())
+    }
+
+    /// How many packets it has seen.
+    pub fn count(&self) -> u32 {
         self.counter.get(&0, 0).unwrap()
     }
 }
 
 /// Whether the kernel has TCX; who reads the figures learns where it has not.
-fn has_tcx() -> bool {
+pub fn has_tcx() -> bool {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());

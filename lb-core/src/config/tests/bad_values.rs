@@ -191,6 +191,11 @@ fn a_bad_setting_of_the_packet_dataplane_is_named_at_its_value() {
             "packet: {masquerade: auto}\nservices",
             "1:22: packet.masquerade: invalid type: string \"auto\", expected a boolean",
         ),
+        (
+            "services",
+            "packet: {shortcut: auto}\nservices",
+            "1:20: packet.shortcut: \"auto\" is none of on, off",
+        ),
     ]);
 }
 

@@ -15,6 +15,7 @@ packet:
   xdp: off                       # off; or a list of wires between which XDP takes packets of open connections
   connections: 16384             # 1024 to 1048576
   masquerade: true
+  shortcut: on                   # on: where nobody would miss packets that pass by the node's stack; off
 scope: host                      # host: sockets of the agent's network namespace; node: pods' too
 cgroup: auto                     # auto: the root of the cgroup-v2 hierarchy; or a path
 bpffs: /sys/fs/bpf/lbctl         # where programs, links and maps are pinned
@@ -65,6 +66,7 @@ fn example_config() -> Config {
             xdp: Vec::new(),
             connections: 16_384,
             masquerade: true,
+            shortcut: true,
         },
         scope: Scope::Host,
         cgroup: None,
@@ -201,12 +203,12 @@ fn one_dataplane_or_the_pair_is_understood_in_any_order() {
 #[test]
 fn the_packet_dataplane_and_the_rescue_have_settings() {
     let text = format!(
-        "rescue: off\npacket: {{interfaces: [eth0, 'veth*', vm-?], xdp: [eth*, ens1], connections: 1048576, masquerade: false}}\n{LEAST}"
+        "rescue: off\npacket: {{interfaces: [eth0, 'veth*', vm-?], xdp: [eth*, ens1], connections: 1048576, masquerade: false, shortcut: off}}\n{LEAST}"
     );
     let config = load_text(&text).unwrap();
     assert!(!config.rescue);
     let packet = config.packet;
-    assert_eq!((packet.connections, packet.masquerade), (1_048_576, false));
+    assert_eq!((packet.connections, packet.masquerade, packet.shortcut), (1_048_576, false, false));
     assert_eq!(packet.xdp, ["eth*", "ens1"].map(|pattern| pattern.parse().unwrap()));
     assert!(load_text(&format!("packet: {{xdp: off}}\n{LEAST}")).unwrap().packet.xdp.is_empty());
     for (name, wanted) in

@@ -24,11 +24,13 @@ pub(super) fn read(raw: &RawPacket, path: &FieldPath, report: &mut Report<'_>) -
     let xdp = xdp(&raw.xdp, &path.key("xdp"), report);
     let connections =
         scalar::number(raw.connections, CONNECTIONS, DEFAULT_CONNECTIONS, &path.key("connections"), report);
+    let shortcut = scalar::on_off(&raw.shortcut, true, &path.key("shortcut"), report);
     Some(PacketConfig {
         interfaces: interfaces?,
         xdp: xdp?,
         connections: connections?,
         masquerade: raw.masquerade.unwrap_or(true),
+        shortcut: shortcut?,
     })
 }
 

@@ -18,8 +18,8 @@ pub const PROTOCOL: u16 = 6;
 pub trait Family {
     /// The EtherType as it lies in memory.
     const ETHER_TYPE: u16;
-    /// AF_INET or AF_INET6, include/linux/socket.h.
-    const ADDRESS_FAMILY: u8;
+    /// Whether it is IPv6.
+    const V6: bool;
     /// Bytes of the network header.
     const HEADER: usize;
     /// Bytes of all headers without options.
@@ -104,13 +104,10 @@ impl Frame {
 
     /// Writes whom it is for, and whom it is from.
     #[inline(always)]
-    pub fn address(self, target: &[u16; 3], sender: &[u16; 3]) {
-        self.store(0, target[0]);
-        self.store(2, target[1]);
-        self.store(4, target[2]);
-        self.store(6, sender[0]);
-        self.store(8, sender[1]);
-        self.store(10, sender[2]);
+    pub fn address(self, [first, second, third]: [u32; 3]) {
+        self.store_word(0, first);
+        self.store_word(4, second);
+        self.store_word(8, third);
     }
 
     /// What a TCP header says, if the segment neither begins nor ends anything and its checksum is complete. `covered`: the sum

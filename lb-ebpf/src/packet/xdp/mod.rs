@@ -10,7 +10,6 @@
 //! wire  ◄── VIP > c:p  XDP, wire ◄── backend b > m:q
 //! ```
 
-mod fib;
 mod frame;
 mod v4;
 mod v6;
@@ -28,14 +27,15 @@ use lb_common::{
 };
 
 use self::{
-    fib::next_hop,
     frame::{Family, Frame, Headers},
     v4::V4,
     v6::V6,
 };
 use crate::{
+    fib::{Travelling, next_hop},
     flows::{advance, is_ours},
-    maps::{FAST, OPEN, OPEN_FLOWS, RULES, VIPS, WAYS, WIRES},
+    maps::{FAST, OPEN, OPEN_FLOWS, RULES, VIPS, WIRES},
+    ways::way,
 };
 
 /// A flow that TC has not seen for so long sends its next segment without data the long way, where it may be overtaken
@@ -89,7 +89,7 @@ fn take<F: Family>(ctx: *mut xdp_md) -> Option<u32> {
     if turn.comes_by != came_by || must_go_the_long_way(&turn, &headers) {
         return None;
     }
-    let hop = next_hop::<F>(ctx, &headers, &turn)?;
+    let hop = next_hop(ctx.cast(), &travelling::<F>(&headers, &turn))?;
     if hop.ifindex != turn.goes_by || !can_send(came_by, hop.ifindex) {
         return None;
     }
@@ -100,13 +100,29 @@ fn take<F: Family>(ctx: *mut xdp_md) -> Option<u32> {
         advance(next, &headers.segment);
     }
     F::write(frame, &headers, &turn.src, &turn.dst);
-    frame.address(&hop.target, &hop.sender);
+    frame.address(hop.macs);
     count();
     if hop.ifindex == came_by {
         return Some(xdp_action::XDP_TX);
     }
     // SAFETY: takes integers.
     Some(unsafe { bpf_redirect(hop.ifindex, 0) } as u32)
+}
+
+/// As it is between the programs on TC: there the client shows its own address.
+#[inline(always)]
+fn travelling<F: Family>(headers: &Headers, turn: &Turn) -> Travelling {
+    let src = &headers.src;
+    Travelling {
+        v6: F::V6,
+        src: src.address(),
+        dst: turn.dst.address(),
+        sport: if turn.to_backend { turn.src.port_word() as u16 } else { src.port_word() as u16 },
+        dport: if turn.to_backend { turn.dst.port_word() as u16 } else { headers.dst.port_word() as u16 },
+        length: headers.length,
+        class: headers.class,
+        ifindex: turn.comes_by,
+    }
 }
 
 /// To which connection it belongs, and what becomes of it there.
@@ -151,15 +167,6 @@ fn to_backend(flow: *mut Flow, node: &NodeKey) -> Option<Turn> {
     let (source, index, comes_by) = unsafe { ((*flow).source, (*flow).index, (*flow).ifindex) };
     let src = Endpoint::new(source, node.port as u32);
     Some(Turn { flow, src, dst: node.backend, comes_by, goes_by: way(index)?, to_backend: true })
-}
-
-/// The interface towards a backend that is not on the node.
-#[inline(always)]
-fn way(index: u32) -> Option<u32> {
-    let way = WAYS.get_ptr(index)?;
-    // SAFETY: a pointer that the lookup returned.
-    let (ifindex, local) = unsafe { ((*way).ifindex, (*way).local) };
-    (local == 0).then_some(ifindex)
 }
 
 #[inline(always)]

@@ -18,7 +18,7 @@ const TCP: usize = ETHERNET + 20;
 
 impl Family for V4 {
     const ETHER_TYPE: u16 = 0x0800_u16.to_be();
-    const ADDRESS_FAMILY: u8 = 2;
+    const V6: bool = false;
     const HEADER: usize = 20;
 
     #[inline(always)]

@@ -19,7 +19,7 @@ const FLOW: u32 = 0x0fff_ffff_u32.to_be();
 
 impl Family for V6 {
     const ETHER_TYPE: u16 = 0x86dd_u16.to_be();
-    const ADDRESS_FAMILY: u8 = 10;
+    const V6: bool = true;
     const HEADER: usize = 40;
 
     #[inline(always)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lb_core::model::Scope;
+
 use super::{PacketDataplane, kernel::pins};
 use crate::{
     dataplane::{
@@ -93,24 +95,36 @@ pub(super) fn whose(title: &Title) -> String {
 }
 
 fn facts(plane: &PacketDataplane, interfaces: &BTreeSet<u32>) -> Vec<(String, String)> {
-    /// A line has room for so many.
-    const SHOWN: usize = 8;
-    let names: Vec<_> = plane
-        .world
-        .interfaces
-        .iter()
-        .filter(|interface| interfaces.contains(&interface.index))
-        .map(|interface| interface.name.clone())
-        .collect();
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(" ");
-    let more = names.len().saturating_sub(SHOWN);
-    let interfaces = if more > 0 { format!("{shown} and {more} more") } else { shown };
+    let interfaces = plane.world.interfaces.iter().filter(|interface| interfaces.contains(&interface.index));
+    let interfaces: Vec<_> = interfaces.map(|interface| interface.name.clone()).collect();
     let (first, ports) = plane.world.ports();
-    vec![
-        ("pins".to_owned(), pins(&plane.options.bpffs).base().display().to_string()),
-        ("attached by".to_owned(), plane.hooks.mechanism().to_string()),
-        ("interfaces".to_owned(), interfaces),
-        ("ports".to_owned(), format!("{first}-{}", (first + ports).saturating_sub(1))),
-        ("table".to_owned(), format!("{} connections", plane.room)),
-    ]
+    let mut facts = vec![
+        ("pins", pins(&plane.options.bpffs).base().display().to_string()),
+        ("attached by", plane.hooks.mechanism().to_string()),
+        ("interfaces", shown(&interfaces, " ")),
+        ("ports", format!("{first}-{}", (first + ports).saturating_sub(1))),
+        ("table", format!("{} connections", plane.room)),
+    ];
+    if plane.options.scope == Scope::Node {
+        facts.push(("shortcut", shortcut(plane)));
+    }
+    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect()
+}
+
+fn shortcut(plane: &PacketDataplane) -> String {
+    match plane.world.onlookers.as_slice() {
+        _ if !plane.options.shortcut => "off".to_owned(),
+        [] => "on".to_owned(),
+        onlookers => format!("off, for the sake of {}", shown(onlookers, ", ")),
+    }
+}
+
+/// As many as a line has room for.
+fn shown(names: &[String], between: &str) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(between);
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }

@@ -59,6 +59,7 @@ pub fn rules(options: &Options, world: &World, takes: bool) -> Rules {
         forwards: options.scope == Scope::Node,
         masquerades: options.masquerade,
         rescues: options.rescue,
+        shortens: options.shortcut && options.scope == Scope::Node && world.onlookers.is_empty(),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! `world` is what is found on the node, `native` the kernel's state as data; `kernel` makes the calls, `evict` ends
 //! connections, `sweep` takes those out of the table that are over, `list` shows them; `lower` is what should be done,
-//! `plan` says it, `survey` what stands in the way.
+//! `plan` says it, `survey` what stands in the way, `onlookers` who would miss packets that pass by the stack.
 
 mod evict;
 mod inspect;
@@ -11,6 +11,7 @@ pub(super) mod kernel;
 mod list;
 mod lower;
 mod native;
+mod onlookers;
 mod plan;
 mod survey;
 mod sweep;
@@ -78,6 +79,8 @@ pub struct Options {
     pub connections: u32,
     /// Whether the backends see the node's address.
     pub masquerade: bool,
+    /// Whether packets of open connections that are forwarded pass by the stack where nobody there looks at them.
+    pub shortcut: bool,
     /// Whether a SYN that is not answered goes to another backend.
     pub rescue: bool,
 }
@@ -278,11 +281,14 @@ impl Dataplane for PacketDataplane {
         let fast = self.fast.observe()?;
         self.world.wires = Wires::look(&self.options, &self.world.interfaces, &fast)
             .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
+        let hooks = self.hooks.observe()?;
+        let foreign = |interfaces, own: &_| self.hooks.foreign(interfaces, own);
+        self.world.onlookers = onlookers::look(&self.options, &self.world, &hooks, foreign);
         self.slow.retain(|interface, _| self.world.wires.used.contains_key(interface));
         let ways = self.world.ways();
         self.tables.maps().know(ways);
         Ok(PacketState {
-            hooks: self.hooks.observe()?,
+            hooks,
             fast,
             wires: self.wires.wires()?,
             rules: self.tables.look().told().rules(),

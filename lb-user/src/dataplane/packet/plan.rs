@@ -8,7 +8,7 @@ use super::{
     Options, PacketDataplane, PacketState, fast,
     kernel::{PacketMaps, WireMaps, pins},
     lower::lower,
-    made, native,
+    made, native, onlookers,
     wires::{Wire, Wires},
     world::{Way, World},
 };
@@ -35,6 +35,9 @@ impl PacketDataplane {
         };
         world.wires = Wires::look(options, &world.interfaces, &observed.fast)
             .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
+        let (links, made) = (pins(&options.bpffs).links(), made(&options.bpffs));
+        let foreign = |interfaces, own: &_| Hooks::peek_foreign(&links, &made, interfaces, own);
+        world.onlookers = onlookers::look(options, &world, &observed.hooks, foreign);
         let speeding = |interface: u32| match observed.fast.get(&interface) {
             Some(Hung::Program(id)) => Some(*id),
             Some(Hung::Nothing) | None => Some(0),

@@ -35,6 +35,8 @@ pub struct Rules {
     pub masquerades: bool,
     /// Whether a SYN that is not answered goes to another backend.
     pub rescues: bool,
+    /// Whether segments of open connections that are forwarded pass by the stack.
+    pub shortens: bool,
 }
 
 impl fmt::Display for Rules {
@@ -49,6 +51,9 @@ impl fmt::Display for Rules {
         write!(f, "{whose}, by ports {first_port} to {last}")?;
         if self.masquerades {
             f.write_str(", masqueraded")?;
+        }
+        if self.shortens {
+            f.write_str(", past the stack once they are open")?;
         }
         Ok(())
     }
@@ -83,6 +88,8 @@ pub struct World {
     pub left_out: usize,
     /// Those of them between which XDP takes packets.
     pub wires: Wires,
+    /// Who would miss packets that pass by the node's stack.
+    pub onlookers: Vec<String>,
     ways: BTreeMap<IpAddr, routes::Way>,
     ports: Range<u32>,
     /// The ports may be given to the node's own connections as well.
@@ -122,8 +129,8 @@ impl World {
         let setting = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (ports, are_chosen) = ports(&setting(CHOSEN));
         let ports_are_shared = are_chosen && !are_reserved(&ports, &setting(RESERVED));
-        let wires = Wires::default();
-        Ok(Self { interfaces: found, left_out, wires, ways, ports, ports_are_shared })
+        let (wires, onlookers) = (Wires::default(), Vec::new());
+        Ok(Self { interfaces: found, left_out, wires, onlookers, ways, ports, ports_are_shared })
     }
 
     /// What people know an interface by.

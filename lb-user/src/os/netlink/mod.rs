@@ -6,9 +6,12 @@ pub mod changes;
 mod events;
 pub mod interfaces;
 pub mod netdev;
+pub(crate) mod nfnl;
+pub mod onlookers;
 pub mod routes;
 pub(crate) mod rtnl;
 pub mod vip_routes;
+mod xfrm;
 
 use std::{io, time::Duration};
 

@@ -55,19 +55,9 @@ pub fn each(test: impl Fn(&mut Machine, &Conversation) + Sync) {
 
 impl Machine {
     fn new(mut setup: Setup) -> Self {
-        for line in ["link set facing up", "link set uplink up"] {
-            ip(line);
-        }
-        for (net, interface, neighbour, mac) in [
-            ("8.0.1.0/24", "facing", "8.0.1.7", CLIENT_MAC),
-            ("8.0.2.0/24", "uplink", "8.0.2.1", BACKEND_MAC),
-            ("2001:db8:86dd:1::/64", "facing", "2001:db8:86dd:1::7", CLIENT_MAC),
-            ("2001:db8:86dd:2::/64", "uplink", "2001:db8:86dd:2::1", BACKEND_MAC),
-        ] {
-            ip(&format!("route add {net} dev {interface}"));
-            neighbour_is(neighbour, mac, interface);
-        }
-        forwards(true);
+        lead_everywhere();
+        // What XDP leaves to TC goes by the stack here.
+        setup.tell(|rules| rules.shortens = 0);
         let program: &mut Xdp = setup.kernel.ebpf().program_mut("lbctl_wire").unwrap().try_into().unwrap();
         // Another test may have had these maps and programs before.
         if program.fd().is_err() {
@@ -174,6 +164,23 @@ impl Machine {
     pub fn rules(&mut self, change: impl FnOnce(&mut Rules)) {
         self.setup.tell(change);
     }
+}
+
+/// The node knows the ways to the client and to the first backend.
+pub fn lead_everywhere() {
+    for line in ["link set facing up", "link set uplink up"] {
+        ip(line);
+    }
+    for (net, interface, neighbour, mac) in [
+        ("8.0.1.0/24", "facing", "8.0.1.7", CLIENT_MAC),
+        ("8.0.2.0/24", "uplink", "8.0.2.1", BACKEND_MAC),
+        ("2001:db8:86dd:1::/64", "facing", "2001:db8:86dd:1::7", CLIENT_MAC),
+        ("2001:db8:86dd:2::/64", "uplink", "2001:db8:86dd:2::1", BACKEND_MAC),
+    ] {
+        ip(&format!("route add {net} dev {interface}"));
+        neighbour_is(neighbour, mac, interface);
+    }
+    forwards(true);
 }
 
 /// Whether the node forwards.

@@ -64,6 +64,7 @@ impl ToldMaps {
             forwards: rules.forwards != 0,
             masquerades: rules.masquerades != 0,
             rescues: rules.rescues != 0,
+            shortens: rules.shortens != 0,
         }
     }
 
@@ -76,6 +77,7 @@ impl ToldMaps {
             forwards: u32::from(rules.forwards),
             masquerades: u32::from(rules.masquerades),
             rescues: u32::from(rules.rescues),
+            shortens: u32::from(rules.shortens),
         };
         self.rules.write(0, &bytes);
     }

@@ -1,4 +1,6 @@
-//! NETLINK_NETFILTER: single questions, dumps and transactions; include/uapi/linux/netfilter/nfnetlink.h.
+//! NETLINK_NETFILTER: single questions, dumps and transactions of nf_tables; include/uapi/linux/netfilter/nfnetlink.h.
+
+mod reply;
 
 use std::{
     io,
@@ -12,11 +14,25 @@ use rustix::{
     net::sockopt::{Timeout, set_socket_timeout},
 };
 
-use super::{
-    Attributes,
-    reply::{FAMILY_HEADER, HEADER, Object, Refusal, Reply, replies},
-};
-use crate::os::netlink::{as_timeout, is, no_answer};
+use self::reply::{FAMILY_HEADER, HEADER, Reply, replies};
+pub(crate) use self::reply::{Object, Refusal};
+use super::{as_timeout, attribute::Attributes, is, no_answer};
+
+/// enum nf_tables_msg_types, include/uapi/linux/netfilter/nf_tables.h.
+pub(crate) mod kind {
+    pub(crate) const NEW_TABLE: u16 = 0;
+    pub(crate) const GET_TABLE: u16 = 1;
+    pub(crate) const DELETE_TABLE: u16 = 2;
+    pub(crate) const NEW_CHAIN: u16 = 3;
+    pub(crate) const GET_CHAIN: u16 = 4;
+    pub(crate) const NEW_RULE: u16 = 6;
+    pub(crate) const GET_RULE: u16 = 7;
+    pub(crate) const NEW_SET: u16 = 9;
+    pub(crate) const GET_SET: u16 = 10;
+    pub(crate) const NEW_SET_ELEMENT: u16 = 12;
+    pub(crate) const GET_SET_ELEMENT: u16 = 13;
+    pub(crate) const DELETE_SET_ELEMENT: u16 = 14;
+}
 
 /// NFNL_SUBSYS_NFTABLES.
 const SUBSYSTEM: u16 = 10;
@@ -35,25 +51,25 @@ const ATTEMPTS: usize = 5;
 
 /// One request to nf_tables.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// enum nf_tables_msg_types.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// NLM_F_CREATE and the like, beside NLM_F_REQUEST and NLM_F_ACK.
-    pub(super) flags: u16,
+    pub(crate) flags: u16,
     /// NFPROTO_IPV4, NFPROTO_IPV6, or 0 for all.
-    pub(super) family: u8,
-    pub(super) attributes: Attributes,
+    pub(crate) family: u8,
+    pub(crate) attributes: Attributes,
 }
 
 /// An open NETLINK_NETFILTER socket.
-pub(super) struct Nfnl {
+pub(crate) struct Nfnl {
     socket: Socket,
     sequence: u32,
 }
 
 impl Nfnl {
     /// Opens the socket; [`io::ErrorKind::Unsupported`] if the kernel lacks nfnetlink.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER).map_err(|e| {
             let unknown = [Errno::PROTONOSUPPORT, Errno::AFNOSUPPORT].iter().any(|errno| is(&e, *errno));
             if unknown { lacking() } else { e }
@@ -67,14 +83,14 @@ impl Nfnl {
     }
 
     /// Asks for one object; `None`: it does not exist.
-    pub(super) fn get(&mut self, message: &Message) -> io::Result<Option<Object>> {
+    pub(crate) fn get(&mut self, message: &Message) -> io::Result<Option<Object>> {
         let mut found = None;
         let asked = self.question(message, 0, |object| found = Some(object));
         exists(asked).map(|asked| asked.and(found))
     }
 
     /// Asks for all objects that fit; `None`: what should contain them does not exist.
-    pub(super) fn dump(&mut self, message: &Message) -> io::Result<Option<Vec<Object>>> {
+    pub(crate) fn dump(&mut self, message: &Message) -> io::Result<Option<Vec<Object>>> {
         let mut attempt = 1;
         loop {
             let mut objects = Vec::new();
@@ -92,7 +108,7 @@ impl Nfnl {
     }
 
     /// Makes all changes or none.
-    pub(super) fn commit(&mut self, messages: &[Message]) -> Result<(), Refusal> {
+    pub(crate) fn commit(&mut self, messages: &[Message]) -> Result<(), Refusal> {
         let begin = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         self.control(&mut bytes, BATCH_BEGIN);
@@ -204,7 +220,7 @@ fn exists(asked: Result<bool, Refusal>) -> io::Result<Option<bool>> {
 }
 
 /// The kernel has no nf_tables, and could not load it.
-pub(super) fn lacking() -> io::Error {
+pub(crate) fn lacking() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         "the kernel lacks nf_tables (hint: load the module nf_tables, or use a kernel with CONFIG_NF_TABLES)",

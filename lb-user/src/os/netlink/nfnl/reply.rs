@@ -5,7 +5,7 @@ use std::io;
 use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer};
 use rustix::io::Errno;
 
-use super::attribute;
+use crate::os::netlink::attribute;
 
 /// struct nlmsghdr, and struct nfgenmsg after it.
 pub(super) const HEADER: usize = 16;
@@ -16,20 +16,20 @@ const ERROR_TEXT: u16 = 1;
 
 /// One object that the kernel told of.
 #[derive(Clone, Debug)]
-pub(super) struct Object {
-    pub(super) family: u8,
-    pub(super) attributes: Vec<u8>,
+pub(crate) struct Object {
+    pub(crate) family: u8,
+    pub(crate) attributes: Vec<u8>,
 }
 
 /// The kernel's no.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// Which message of a transaction it was about; `None`: about all of it.
-    pub(super) message: Option<usize>,
+    pub(crate) message: Option<usize>,
     /// The cause, without or with the kernel's own words.
-    pub(super) cause: io::Error,
+    pub(crate) cause: io::Error,
     /// NLMSGERR_ATTR_MSG: what the kernel has to say beyond the number.
-    pub(super) words: Option<String>,
+    pub(crate) words: Option<String>,
 }
 
 impl From<io::Error> for Refusal {
@@ -96,8 +96,8 @@ fn words(flags: u16, payload: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Attributes, *};
-    use crate::os::netlink::is;
+    use super::*;
+    use crate::os::netlink::{attribute::Attributes, is};
 
     fn refused(flags: u16, rest: &[u8]) -> Vec<u8> {
         let payload = [&(-2_i32).to_ne_bytes()[..], &[0; HEADER], rest].concat();

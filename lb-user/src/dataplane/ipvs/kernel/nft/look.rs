@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, io, net::SocketAddr};
 use lb_core::model::Scope;
 
 use super::{
-    Attributes, attribute, kind,
+    Attributes, attribute,
     plan::{Chain, Family, Set, TABLE, chains, rule},
-    reply::Object,
     rule_userdata,
-    transport::{Message, Nfnl},
 };
+use crate::os::netlink::nfnl::{Message, Nfnl, Object, kind};
 
 /// One family's table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,6 @@
 
 mod look;
 mod plan;
-mod reply;
-mod transport;
 
 use std::{collections::BTreeSet, io, net::SocketAddr};
 
@@ -19,29 +17,12 @@ use rustix::io::Errno;
 use self::{
     look::{Content, Found},
     plan::{Chain, Family, Set, TABLE},
-    reply::Refusal,
-    transport::{Message, Nfnl},
 };
 use crate::os::netlink::{
     attribute::{self, Attributes},
     is,
+    nfnl::{self, Message, Nfnl, Refusal, kind},
 };
-
-/// enum nf_tables_msg_types, include/uapi/linux/netfilter/nf_tables.h.
-mod kind {
-    pub(super) const NEW_TABLE: u16 = 0;
-    pub(super) const GET_TABLE: u16 = 1;
-    pub(super) const DELETE_TABLE: u16 = 2;
-    pub(super) const NEW_CHAIN: u16 = 3;
-    pub(super) const GET_CHAIN: u16 = 4;
-    pub(super) const NEW_RULE: u16 = 6;
-    pub(super) const GET_RULE: u16 = 7;
-    pub(super) const NEW_SET: u16 = 9;
-    pub(super) const GET_SET: u16 = 10;
-    pub(super) const NEW_SET_ELEMENT: u16 = 12;
-    pub(super) const GET_SET_ELEMENT: u16 = 13;
-    pub(super) const DELETE_SET_ELEMENT: u16 = 14;
-}
 
 /// Set elements in one message: an attribute holds 64 KiB, and an IPv6 element takes 32 bytes.
 const ELEMENTS: usize = 1024;
@@ -211,7 +192,7 @@ fn explain(refusal: Refusal, family: Family, steps: &[&str]) -> io::Error {
     let Refusal { message, cause, words } = refusal;
     let missing = is(&cause, Errno::NOENT) || is(&cause, Errno::OPNOTSUPP);
     let Some(step) = message.and_then(|message| steps.get(message)) else {
-        return if missing { transport::lacking() } else { cause };
+        return if missing { nfnl::lacking() } else { cause };
     };
     let kind = if missing { io::ErrorKind::Unsupported } else { cause.kind() };
     let words = words.map(|words| format!(" ({words})")).unwrap_or_default();

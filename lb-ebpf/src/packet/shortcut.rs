@@ -1,0 +1,158 @@
+//! Past the stack: a segment of a connection that is open and forwarded goes on by the next interface at once, with all that
+//! the two programs on its way would have done to it.
+//!
+//! As in [`crate::xdp`], whatever is new, odd or at its end goes the long way, and a segment every [`SEEN_STEP_NS`] or so.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use lb_common::{
+    Endpoint,
+    packet::{
+        FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_HOST, FLOW_RESET, Flow, NodeKey, Rules,
+        SEEN_STEP_NS,
+    },
+};
+
+use crate::{
+    fib::{Travelling, next_hop},
+    flows::advance,
+    nat::{ACK, Edit, FIN, Link, Packet, RST, SYN, Segment, Skb, pass_on},
+    verdict::redirect,
+    ways::way,
+};
+
+/// Without the version: IPV6_FLOWINFO_MASK, include/net/ipv6.h.
+const FLOW: u32 = 0x0fff_ffff_u32.to_be();
+
+/// A segment of a connection, and what it is to become.
+pub struct Segmented<'a> {
+    pub skb: Skb,
+    pub packet: &'a Packet,
+    pub segment: &'a Segment,
+    pub flow: *mut Flow,
+    pub rules: *const Rules,
+}
+
+/// What has to be known of a packet to send it on.
+struct Plain {
+    hops: u32,
+    class: u32,
+    /// Bytes from the network header on, of a single segment.
+    length: u32,
+    has_data: bool,
+}
+
+impl Segmented<'_> {
+    /// From the client to the backend, as [`NodeKey`] has it.
+    #[inline(always)]
+    pub fn to_backend(&self, node: &NodeKey) -> Option<i32> {
+        // SAFETY: a pointer that the lookup returned.
+        let (source, index, comes_by) =
+            unsafe { ((*self.flow).source, (*self.flow).index, (*self.flow).ifindex) };
+        let goes_by = way(index)?;
+        if comes_by != self.skb.ifindex() {
+            return None;
+        }
+        let src = Endpoint::new(source, node.port as u32);
+        let seen_src = Endpoint::new(self.packet.src.address(), node.port as u32);
+        let taken = self.take(&seen_src, &node.backend, &Edit { src, dst: node.backend }, goes_by)?;
+        // SAFETY: an aligned word of a map.
+        unsafe { advance(&raw mut (*self.flow).to_backend, self.segment) };
+        Some(taken)
+    }
+
+    /// From the backend to the client.
+    #[inline(always)]
+    pub fn to_client(&self) -> Option<i32> {
+        // SAFETY: a pointer that the lookup returned.
+        let (src, dst, index, goes_by) =
+            unsafe { ((*self.flow).vip, (*self.flow).client, (*self.flow).index, (*self.flow).ifindex) };
+        if way(index)? != self.skb.ifindex() {
+            return None;
+        }
+        let seen_dst = Endpoint::new(dst.address(), self.packet.dst.port_word());
+        let taken = self.take(&self.packet.src, &seen_dst, &Edit { src, dst }, goes_by)?;
+        // SAFETY: an aligned word of a map.
+        unsafe { advance(&raw mut (*self.flow).to_client, self.segment) };
+        Some(taken)
+    }
+
+    /// `src`, `dst`: between the two programs.
+    #[inline(always)]
+    fn take(&self, src: &Endpoint, dst: &Endpoint, edit: &Edit, goes_by: u32) -> Option<i32> {
+        let Self { skb, packet, segment, flow, rules } = *self;
+        // SAFETY: pointers that lookups returned; takes nothing.
+        let (shortens, state, seen) = unsafe { ((*rules).shortens, (*flow).state, (*flow).seen) };
+        let at_its_end = FLOW_CLIENT_DONE | FLOW_BACKEND_DONE | FLOW_RESET;
+        if shortens == 0
+            || state & (FLOW_COUNTED | FLOW_HOST | at_its_end) != FLOW_COUNTED
+            || segment.flags & (SYN | FIN | RST | ACK) != ACK
+            || segment.is_fragment
+            || segment.is_malformed
+            || skb.is_marked()
+        {
+            return None;
+        }
+        let plain = plain(skb, packet)?;
+        // SAFETY: takes nothing.
+        let idle = unsafe { bpf_ktime_get_ns() }.saturating_sub(seen);
+        let most = if plain.has_data { 2 * SEEN_STEP_NS } else { SEEN_STEP_NS };
+        if plain.hops <= 1 || plain.length > u16::MAX as u32 || idle > most {
+            return None;
+        }
+        let travelling = Travelling {
+            v6: packet.v6,
+            src: src.address(),
+            dst: dst.address(),
+            sport: src.port_word() as u16,
+            dport: dst.port_word() as u16,
+            length: plain.length as u16,
+            class: plain.class,
+            ifindex: skb.ifindex(),
+        };
+        let hop = next_hop(skb.0.cast(), &travelling)?;
+        if hop.ifindex != goes_by {
+            return None;
+        }
+        pass_on(skb, packet, edit, plain.hops);
+        skb.store(0, &hop.macs, 0);
+        skb.set_done();
+        Some(redirect(hop.ifindex, 0))
+    }
+}
+
+/// `None`: the headers have options, or are not in the first buffer.
+#[inline(always)]
+fn plain(skb: Skb, packet: &Packet) -> Option<Plain> {
+    let at = Link::Ethernet.header();
+    if packet.l3 != at {
+        return None;
+    }
+    if packet.v6 {
+        let headers = skb.peek(at, 60)?;
+        if packet.l4 != at + 40 {
+            return None;
+        }
+        let word = u32::from_be(headers.word::<4>());
+        let header = 40 + (u32::from_be(headers.word::<52>()) >> 28) * 4;
+        let length = 40 + (word >> 16);
+        return Some(Plain {
+            hops: word & 0xff,
+            class: headers.word::<0>() & FLOW,
+            length: skb.segment_size().map_or(length, |size| header + size),
+            has_data: length != header,
+        });
+    }
+    let headers = skb.peek(at, 40)?;
+    if packet.l4 != at + 20 {
+        return None;
+    }
+    let word = u32::from_be(headers.word::<0>());
+    let header = 20 + (u32::from_be(headers.word::<32>()) >> 28) * 4;
+    let length = word & 0xffff;
+    Some(Plain {
+        hops: u32::from_be(headers.word::<8>()) >> 24,
+        class: word >> 16 & 0xff,
+        length: skb.segment_size().map_or(length, |size| header + size),
+        has_data: length != header,
+    })
+}
