@@ -139,6 +139,13 @@ impl Skb {
         unsafe { (*self.0).mark != 0 }
     }
 
+    /// Whether the kernel keeps a tag beside it, be it for a priority alone.
+    #[inline(always)]
+    pub fn has_tag(self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
     /// How many bytes of data each of the segments has that it stands for; `None`: it stands for itself.
     #[inline(always)]
     pub fn segment_size(self) -> Option<u32> {

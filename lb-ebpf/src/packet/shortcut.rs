@@ -89,6 +89,7 @@ impl Segmented<'_> {
             || segment.is_fragment
             || segment.is_malformed
             || skb.is_marked()
+            || skb.has_tag()
         {
             return None;
         }
