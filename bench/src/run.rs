@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use lb_tests::interrupt;
 use serde::{Deserialize, Serialize};
 
+use crate::client::Workload;
 use crate::contender::Contender;
 use crate::failover::{self, Fault};
 use crate::probes;
@@ -95,6 +96,9 @@ pub struct SteadyArgs {
     /// Which contenders, divided by commas; direct must be among them
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     pub contenders: Vec<Contender>,
+    /// What the clients do, divided by commas [default: all of it]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub workloads: Vec<Workload>,
     /// Where the clients are
     #[arg(long, value_enum, default_value_t = Whence::Node)]
     pub whence: Whence,
@@ -181,6 +185,7 @@ fn steady_plan(args: &Args) -> steady::Plan {
     steady::Plan {
         whence: Whence::Node,
         contenders: CONTENDERS.to_vec(),
+        workloads: Workload::ALL.to_vec(),
         rounds,
         slice: Duration::from_millis(slice),
         warm_up: Duration::from_millis(warm_up),
@@ -230,6 +235,7 @@ pub fn steady(args: &SteadyArgs) -> anyhow::Result<()> {
     let plan = steady::Plan {
         whence: args.whence,
         contenders,
+        workloads: if args.workloads.is_empty() { Workload::ALL.to_vec() } else { args.workloads.clone() },
         rounds: args.rounds.into(),
         slice,
         warm_up: slice / 3,

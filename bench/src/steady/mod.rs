@@ -96,6 +96,8 @@ pub struct Plan {
     pub whence: Whence,
     /// Which contenders; the first is what the others are compared with.
     pub contenders: Vec<Contender>,
+    /// What the clients do.
+    pub workloads: Vec<Workload>,
     /// Rounds of each workload.
     pub rounds: usize,
     /// Length of a slice.
@@ -156,7 +158,7 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Steady> {
         let masters = lab.masters().iter().map(|master| master.host().netns());
         masters.chain([plan.whence.node(&lab).host().netns()]).try_for_each(do_not_probe)?;
         forget_closed_connections(plan.whence.node(&lab))?;
-        for workload in Workload::ALL.into_iter().filter(|workload| workload.scheme() == scheme) {
+        for workload in plan.workloads.iter().copied().filter(|workload| workload.scheme() == scheme) {
             steady.measure_workload(&lab, workload, plan);
         }
     }
