@@ -1,5 +1,5 @@
-//! What NETLINK_ROUTE tells: interfaces, routes and changes of them, rtnetlink(7). Everything belongs to the network
-//! namespace of the calling thread.
+//! What NETLINK_ROUTE tells: interfaces, routes and changes of them, rtnetlink(7); what NETLINK_NETFILTER and NETLINK_XFRM tell of
+//! who else looks at packets. Everything belongs to the network namespace of the calling thread.
 
 pub(crate) mod attribute;
 pub mod changes;
