@@ -106,7 +106,9 @@ pub struct Way {
     /// The interface towards it; the loopback interface where it is on the node itself.
     pub ifindex: u32,
     /// 1: it is on the node itself.
-    pub local: u32,
+    pub local: u16,
+    /// 1: what comes back by this interface to processes of the node is received there; 0: by the loopback interface.
+    pub in_place: u16,
 }
 
 /// An interface between which and others XDP takes packets.
@@ -145,6 +147,8 @@ pub struct Rules {
     pub rescues: u32,
     /// 1: segments of open connections that are forwarded pass by the stack.
     pub shortens: u32,
+    /// 0. An element takes a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 /// Packets dropped: nobody serves; the client got a RST.
@@ -204,7 +208,7 @@ mod tests {
         assert_eq!(size_of::<NodeKey>(), 32);
         assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
         assert_eq!(size_of::<Way>(), 24);
-        assert_eq!(size_of::<Rules>(), 28);
+        assert_eq!(size_of::<Rules>(), 32);
         assert_eq!(size_of::<Wire>(), 16);
     }
 

@@ -8,7 +8,9 @@ mod common;
 
 mod packet {
     mod agent;
+    mod answers;
     mod beside;
+    mod counting;
     mod eviction;
     mod flood;
     mod foreign;

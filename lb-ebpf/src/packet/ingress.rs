@@ -11,6 +11,7 @@ use crate::{
     reverse::{is_host, reverse, unmask},
     shortcut::Segmented,
     verdict::{DROP, LOOPBACK, NEXT, Place, RECEIVED, redirect},
+    ways::is_in_place,
 };
 
 /// Decides over a packet that came in.
@@ -49,6 +50,7 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
                 return match reverse(skb, packet, &found, rules) {
                     // From a router: the way to it is by this interface, and a strict rp_filter looks.
                     Ok(()) if packet.is_error_of_other() => NEXT,
+                    Ok(()) if is_in_place(skb, found.flow) => NEXT,
                     Ok(()) => receive(skb, link, packet),
                     Err(verdict) => verdict,
                 };

@@ -1,6 +1,8 @@
 //! Whether and how a connection may be sent on to a backend.
 
-use crate::{choose::is_below, maps::WAYS};
+use lb_common::packet::Flow;
+
+use crate::{choose::is_below, maps::WAYS, nat::Skb};
 
 /// 1 where there is a way to it, else 0.
 #[inline(always)]
@@ -19,4 +21,18 @@ pub fn way(index: u32) -> Option<u32> {
     // SAFETY: a pointer that the lookup returned.
     let (ifindex, local) = unsafe { ((*way).ifindex, (*way).local) };
     (local == 0).then_some(ifindex)
+}
+
+/// Whether what came in here of a connection of the node's own may stay: the kernel was asked about this way, and the connection
+/// is still one that goes by it.
+#[inline(always)]
+pub fn is_in_place(skb: Skb, flow: *const Flow) -> bool {
+    // SAFETY: a pointer that the lookup returned.
+    let (index, source) = unsafe { ((*flow).index, (*flow).source) };
+    let Some(way) = WAYS.get_ptr(index) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let (in_place, ifindex, towards) = unsafe { ((*way).in_place, (*way).ifindex, (*way).source) };
+    in_place != 0 && ifindex == skb.ifindex() && towards.is(&source)
 }

@@ -152,7 +152,9 @@ impl Conversation {
             ],
             Kind::Host => {
                 let hook = setup.comes_in(Interface::Uplink);
-                vec![step(hook, (backend, source), (vip, client), Verdict::Redirect, true)]
+                let is_turned = setup.way.in_place == 0;
+                let verdict = if is_turned { Verdict::Redirect } else { Verdict::Next };
+                vec![step(hook, (backend, source), (vip, client), verdict, is_turned)]
             }
             Kind::HostLocal => {
                 let lo = setup.goes_out(Interface::Loopback);

@@ -2,6 +2,7 @@
 //! that was made independently. Needs root. Nothing is attached to any interface, and no packet is sent.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod answers;
 mod begun;
 mod conversation;
 mod cost;

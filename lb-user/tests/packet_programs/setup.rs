@@ -79,8 +79,11 @@ fn address(ip: IpAddr) -> Address {
 impl Setup {
     /// Takes everything out of the maps and has three backends serve the VIP in turn.
     pub fn new(kernel: Kernel, form: Form) -> Self {
-        let way =
-            Way { source: address(form.family.node()), ifindex: kernel.index(Interface::Uplink), local: 0 };
+        let way = Way {
+            source: address(form.family.node()),
+            ifindex: kernel.index(Interface::Uplink),
+            ..Way::default()
+        };
         let rules = Rules {
             first_port: FIRST_PORT.into(),
             ports: 256,
@@ -89,6 +92,7 @@ impl Setup {
             masquerades: 1,
             rescues: 1,
             shortens: 1,
+            reserved: 0,
         };
         let mut setup = Self { kernel, form, rules, way };
         setup.renew();

@@ -81,6 +81,31 @@ fn the_way_to_a_backend_is_what_the_kernel_would_take() {
     assert_eq!(way("172.20.0.1").map(|way| way.source), Some(ip("10.244.77.1")), "by a rule");
 }
 
+#[test]
+fn whether_packets_from_a_vip_are_taken_at_an_interface_is_what_rp_filter_says() {
+    const VIP: &str = "10.103.97.2";
+    let lab = Lab::new();
+    let uplink =
+        lab.node.run(interfaces::list).unwrap().found.iter().find(|i| i.name == "eth0").unwrap().index;
+    let takes = |from, to| lab.node.run(|| routes::takes(uplink, ip(from), ip(to))).unwrap();
+    lab.node.sh(&format!(
+        "ip route add {VIP} dev lo scope link table local; ip -6 route add local fd99::1 dev lo"
+    ));
+    for (all, own, expected) in
+        [(0, 0, true), (0, 2, true), (2, 1, true), (0, 1, false), (1, 0, false), (0, 0, true)]
+    {
+        for (name, value) in [("all", all), ("eth0", own)] {
+            lab.node.sh(&format!("echo {value} > /proc/sys/net/ipv4/conf/{name}/rp_filter"));
+        }
+        assert_eq!(takes(VIP, NODE), expected, "all {all}, eth0 {own}");
+        assert!(takes("fd99::1", NODE6), "IPv6 has no such setting");
+    }
+    assert!(!takes(NODE, NODE), "a martian");
+    assert!(!takes(VIP, MASTER), "for somebody else");
+    lab.node.sh("ip addr flush dev eth0; echo 2 > /proc/sys/net/ipv4/conf/eth0/rp_filter; ip addr add 192.0.2.1/32 dev lo");
+    assert!(!takes(VIP, "192.0.2.1"), "loose, by an interface without an address");
+}
+
 /// How many changes are told until all is quiet.
 async fn told(rx: &mut Receiver<()>) -> usize {
     let mut told = 0;

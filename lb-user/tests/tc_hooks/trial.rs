@@ -64,7 +64,7 @@ fn load(name: &str, verdict: i32) -> (OwnedFd, OwnedFd) {
         instruction(0xb7, 0, 0, 0, verdict),             // the end: r0 = verdict
         instruction(0x95, 0, 0, 0, 0),                   // exit
     ];
-    (bpf::classifier(name, &program).unwrap(), counter)
+    (bpf::program(bpf::Kind::Classifier, name, &program).unwrap(), counter)
 }
 
 /// A bpffs of the test's own.

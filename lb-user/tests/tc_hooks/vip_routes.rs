@@ -123,7 +123,7 @@ fn echo(vip: IpAddr) -> Program {
         program[at] = instruction(if at == 4 { 0x2d } else { 0x5d }, to, from, way, 0);
     }
     program.extend([instruction(0xb7, 0, 0, 0, -1), instruction(0x95, 0, 0, 0, 0)]);
-    Program::new(bpf::classifier("echo", &program).unwrap()).unwrap()
+    Program::new(bpf::program(bpf::Kind::Classifier, "echo", &program).unwrap()).unwrap()
 }
 
 /// Whether what the node sends to the VIP is answered.

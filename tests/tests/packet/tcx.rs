@@ -2,20 +2,20 @@
 //! and one that does not. Before Linux 6.6 others have filters, see `foreign`.
 
 use std::fs::File;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData};
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use lb_tests::Lab;
 use lb_tests::lab::VIP;
 use lb_tests::wait::eventually;
-use lb_user::os::bpf::{self, instruction};
+use lb_user::os::bpf::{self, Kind};
 use lb_user::os::netns;
 use serde_json::Value;
 
+use super::counting::{Counter, counting};
 use super::setup::{await_connect, clients, ready, running, started};
 use crate::common::SOON;
 use crate::common::agent::unhurried;
@@ -37,28 +37,14 @@ const END: Duration = Duration::from_secs(5);
 
 /// Somebody else's program, which counts packets; it goes when dropped.
 pub struct Foreign {
-    counter: Array<MapData, u32>,
+    counter: Counter,
     _link: FdLink,
 }
 
 impl Foreign {
     fn attach(lab: &Lab, name: &str, verdict: i32, place: (&str, TcAttachType), order: LinkOrder) -> Self {
         let (interface, direction) = place;
-        let counter = bpf::counter().unwrap();
-        let program = [
-            instruction(0x62, 10, 0, -4, 0),                 // *(u32 *)(r10 - 4) = 0
-            instruction(0xbf, 2, 10, 0, 0),                  // r2 = r10
-            instruction(0x07, 2, 0, 0, -4),                  // r2 -= 4
-            instruction(0x18, 1, 1, 0, counter.as_raw_fd()), // r1 = the map
-            0,                                               //
-            instruction(0x85, 0, 0, 0, 1),                   // r0 = bpf_map_lookup_elem(r1, r2)
-            instruction(0x15, 0, 0, 2, 0),                   // if r0 == 0 goto the end
-            instruction(0xb7, 1, 0, 0, 1),                   // r1 = 1
-            instruction(0xc3, 0, 1, 0, 0),                   // lock *(u32 *)r0 += r1
-            instruction(0xb7, 0, 0, 0, verdict),             // the end: r0 = verdict
-            instruction(0x95, 0, 0, 0, 0),                   // exit
-        ];
-        let program = bpf::classifier(name, &program).unwrap();
+        let (program, counter) = counting(Kind::Classifier, name, verdict);
         let pin = lab.pins().parent().unwrap().join(format!("{name}-{interface}-{direction:?}"));
         bpf::pin(program.as_fd(), &pin).unwrap();
         let mut program = SchedClassifier::from_pin(&pin).unwrap();
@@ -70,8 +56,7 @@ impl Foreign {
             program.take_link(id).unwrap().try_into().unwrap()
         })
         .unwrap();
-        let map = Map::from_map_data(MapData::from_fd(counter).unwrap()).unwrap();
-        Self { counter: Array::try_from(map).unwrap(), _link: link }
+        Self { counter, _link: link }
     }
 
     /// One that passes packets on, at each place.
@@ -86,7 +71,7 @@ impl Foreign {
 
     /// How many packets it has seen.
     pub fn count(&self) -> u32 {
-        self.counter.get(&0, 0).unwrap()
+        self.counter.count()
     }
 }
 

@@ -108,6 +108,7 @@ fn facts(plane: &PacketDataplane, interfaces: &BTreeSet<u32>) -> Vec<(String, St
     if plane.options.scope == Scope::Node {
         facts.push(("shortcut", shortcut(plane)));
     }
+    facts.push(("answers", answers(plane)));
     facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect()
 }
 
@@ -116,6 +117,19 @@ fn shortcut(plane: &PacketDataplane) -> String {
         _ if !plane.options.shortcut => "off".to_owned(),
         [] => "on".to_owned(),
         onlookers => format!("off, for the sake of {}", shown(onlookers, ", ")),
+    }
+}
+
+/// By which interface the node's own processes receive them.
+fn answers(plane: &PacketDataplane) -> String {
+    let refused = plane.world.answers.iter().filter(|(_, taken)| !**taken);
+    let refused: Vec<_> =
+        refused.map(|((vip, interface), _)| format!("{vip} on {}", plane.world.name(*interface))).collect();
+    match (plane.world.onlookers.as_slice(), refused.as_slice()) {
+        _ if !plane.options.shortcut => "received by lo".to_owned(),
+        ([], []) => "received where they come in".to_owned(),
+        ([], refused) => format!("received by lo where rp_filter is strict: {}", shown(refused, ", ")),
+        (onlookers, _) => format!("received by lo, for the sake of {}", shown(onlookers, ", ")),
     }
 }
 

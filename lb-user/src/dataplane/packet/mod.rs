@@ -3,8 +3,10 @@
 //!
 //! `world` is what is found on the node, `native` the kernel's state as data; `kernel` makes the calls, `evict` ends
 //! connections, `sweep` takes those out of the table that are over, `list` shows them; `lower` is what should be done,
-//! `plan` says it, `survey` what stands in the way, `onlookers` who would miss packets that pass by the stack.
+//! `plan` says it, `survey` what stands in the way, `onlookers` who would miss packets that pass by the stack,
+//! `answers` where those to the node's own processes may be received.
 
+mod answers;
 mod evict;
 mod inspect;
 pub(super) mod kernel;
@@ -285,6 +287,8 @@ impl Dataplane for PacketDataplane {
         let foreign = |interfaces, own: &_| self.hooks.foreign(interfaces, own);
         self.world.onlookers = onlookers::look(&self.options, &self.world, &hooks, foreign);
         self.slow.retain(|interface, _| self.world.wires.used.contains_key(interface));
+        let routes = ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?;
+        self.world.answers = answers::look(&self.options, desired, &self.world, &routes);
         let ways = self.world.ways();
         self.tables.maps().know(ways);
         Ok(PacketState {
@@ -293,7 +297,7 @@ impl Dataplane for PacketDataplane {
             wires: self.wires.wires()?,
             rules: self.tables.look().told().rules(),
             ways: self.observed_ways()?,
-            routes: ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?,
+            routes,
             services: self.tables.observe()?,
         })
     }

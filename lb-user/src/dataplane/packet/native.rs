@@ -94,7 +94,10 @@ impl fmt::Display for Change {
             Self::SetWire(interface, Some(wire)) => write!(f, "tell XDP: interface {interface} {wire}"),
             Self::SetWire(interface, None) => write!(f, "tell XDP: interface {interface} is no wire"),
             Self::SetRules(rules) => write!(f, "tell the programs: {rules}"),
-            Self::SetWay((vip, backend), Some(way)) => write!(f, "reach {backend} of {vip} {way}"),
+            Self::SetWay((vip, backend), Some(way)) => {
+                write!(f, "reach {backend} of {vip} {way}")?;
+                if way.in_place { f.write_str(", answers received there") } else { Ok(()) }
+            }
             Self::SetWay((vip, backend), None) => write!(f, "do not reach {backend} of {vip}"),
             Self::Service(change) => change.fmt(f),
             Self::SetRoute(vip, _) => write!(f, "route {vip} to the loopback interface"),
@@ -169,7 +172,7 @@ mod tests {
             serving: Serving { policy: Choice::Random, weights: [(backend, 1)].into(), reserve: [].into() },
             members: [backend].into(),
         };
-        let way = Way { source: "10.0.0.9".parse().unwrap(), interface: 2, local: false };
+        let way = Way { source: "10.0.0.9".parse().unwrap(), interface: 2, local: false, in_place: true };
         PacketState {
             hooks: [(Place { interface: 1, direction: Direction::Out }, Hung::Program(7))].into(),
             fast: [(2, Hung::Program(9))].into(),

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lb_core::model::Scope;
-
 use super::{Options, inspect::whose, world::World};
 use crate::{
     agent::chain,
@@ -22,7 +20,7 @@ pub fn look(
     hung: &BTreeMap<Place, Hung>,
     foreign: impl FnOnce(BTreeSet<u32>, &BTreeSet<u32>) -> Result<Vec<Foreign>, DataplaneError>,
 ) -> Vec<String> {
-    if !options.shortcut || options.scope == Scope::Host {
+    if !options.shortcut {
         return Vec::new();
     }
     let mut found = onlookers::list().unwrap_or_else(|error| vec![unknown(&error)]);

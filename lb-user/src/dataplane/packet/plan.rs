@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lb_core::desired::DesiredState;
 
 use super::{
-    Options, PacketDataplane, PacketState, fast,
+    Options, PacketDataplane, PacketState, answers, fast,
     kernel::{PacketMaps, WireMaps, pins},
     lower::lower,
     made, native, onlookers,
@@ -38,6 +38,7 @@ impl PacketDataplane {
         let (links, made) = (pins(&options.bpffs).links(), made(&options.bpffs));
         let foreign = |interfaces, own: &_| Hooks::peek_foreign(&links, &made, interfaces, own);
         world.onlookers = onlookers::look(options, &world, &observed.hooks, foreign);
+        world.answers = answers::look(options, desired, &world, &observed.routes);
         let speeding = |interface: u32| match observed.fast.get(&interface) {
             Some(Hung::Program(id)) => Some(*id),
             Some(Hung::Nothing) | None => Some(0),

@@ -68,6 +68,8 @@ pub struct Way {
     pub interface: u32,
     /// It is on the node itself.
     pub local: bool,
+    /// What comes back to the node's own processes is received by this interface, and not by the loopback interface.
+    pub in_place: bool,
 }
 
 impl fmt::Display for Way {
@@ -90,6 +92,8 @@ pub struct World {
     pub wires: Wires,
     /// Who would miss packets that pass by the node's stack.
     pub onlookers: Vec<String>,
+    /// Whether the kernel takes answers from a VIP at an interface.
+    pub answers: BTreeMap<(IpAddr, u32), bool>,
     ways: BTreeMap<IpAddr, routes::Way>,
     ports: Range<u32>,
     /// The ports may be given to the node's own connections as well.
@@ -129,8 +133,7 @@ impl World {
         let setting = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (ports, are_chosen) = ports(&setting(CHOSEN));
         let ports_are_shared = are_chosen && !are_reserved(&ports, &setting(RESERVED));
-        let (wires, onlookers) = (Wires::default(), Vec::new());
-        Ok(Self { interfaces: found, left_out, wires, onlookers, ways, ports, ports_are_shared })
+        Ok(Self { interfaces: found, left_out, ways, ports, ports_are_shared, ..Self::default() })
     }
 
     /// What people know an interface by.
@@ -139,15 +142,21 @@ impl World {
         found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
     }
 
-    /// The way to a backend.
-    pub fn way(&self, backend: IpAddr) -> Option<Way> {
+    /// The way to a backend of a VIP.
+    pub fn way(&self, vip: IpAddr, backend: IpAddr) -> Option<Way> {
+        let way = self.way_of_any(backend)?;
+        Some(Way { in_place: self.answers.get(&(vip, way.interface)) == Some(&true), ..way })
+    }
+
+    /// The way to a backend of any VIP.
+    fn way_of_any(&self, backend: IpAddr) -> Option<Way> {
         let routes::Way { source, interface, local, .. } = *self.ways.get(&backend)?;
-        Some(Way { source, interface, local })
+        Some(Way { source, interface, local, in_place: false })
     }
 
     /// The ways to all backends.
     pub fn ways(&self) -> BTreeMap<IpAddr, Way> {
-        self.ways.keys().filter_map(|backend| Some((*backend, self.way(*backend)?))).collect()
+        self.ways.keys().filter_map(|backend| Some((*backend, self.way_of_any(*backend)?))).collect()
     }
 
     /// The first and the last of the ports that connections get on their way, rescued ones among them.

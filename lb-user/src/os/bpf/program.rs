@@ -7,8 +7,15 @@ use std::{
 
 use super::{Command, bpf, object_info, owned};
 
-/// BPF_PROG_TYPE_SCHED_CLS, include/uapi/linux/bpf.h.
-const CLASSIFIER: u32 = 3;
+/// What a program is for: BPF_PROG_TYPE_SCHED_CLS and BPF_PROG_TYPE_XDP, include/uapi/linux/bpf.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// For TC.
+    Classifier = 3,
+    /// For XDP.
+    Xdp = 6,
+}
+
 /// BPF_OBJ_NAME_LEN, with the NUL at its end.
 const NAME: usize = 16;
 
@@ -68,7 +75,7 @@ pub fn instruction(code: u8, to: u8, from: u8, offset: i16, number: i32) -> u64 
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn classifier(name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
+pub fn program(kind: Kind, name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attributes {
         prog_type: u32,
@@ -87,7 +94,7 @@ pub fn classifier(name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
         *to = from;
     }
     let mut attributes = Attributes {
-        prog_type: CLASSIFIER,
+        prog_type: kind as u32,
         insn_cnt: instructions.len() as u32,
         insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,

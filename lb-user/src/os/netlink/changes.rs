@@ -1,5 +1,5 @@
-//! Tells that the node's network has changed: an interface came, went or became another, an address or a route did, or
-//! somebody took a filter off an interface.
+//! Tells that the node's network has changed: an interface came, went or became another, an address, a route or a
+//! setting of one did, or somebody took a filter off an interface.
 
 use std::{convert::Infallible, io, time::Duration};
 
@@ -11,8 +11,8 @@ use tokio::{
 use super::Events;
 
 /// RTNLGRP_LINK, RTNLGRP_TC, RTNLGRP_IPV4_IFADDR, _ROUTE and _RULE, RTNLGRP_IPV6_IFADDR and _ROUTE, RTNLGRP_IPV6_RULE,
-/// include/uapi/linux/rtnetlink.h.
-const GROUPS: [u32; 8] = [1, 4, 5, 7, 8, 9, 11, 19];
+/// RTNLGRP_IPV4_NETCONF (settings such as rp_filter), include/uapi/linux/rtnetlink.h.
+const GROUPS: [u32; 9] = [1, 4, 5, 7, 8, 9, 11, 19, 24];
 /// What comes in this time after a change that was told is told together.
 const GATHER: Duration = Duration::from_millis(50);
 

@@ -59,6 +59,30 @@ pub fn source_towards(address: IpAddr) -> io::Result<Option<IpAddr>> {
     Ok(look_up(address)?.as_ref().and_then(source))
 }
 
+/// Whether the kernel delivers packets from one address to another of the node's own that come in by an interface. Not so where
+/// rp_filter, ip-sysctl.rst, wants the way back to lead by that interface.
+///
+/// # Errors
+/// When the kernel is silent, or cannot tell.
+pub fn takes(interface: u32, from: IpAddr, to: IpAddr) -> io::Result<bool> {
+    let mut message = question(to);
+    message.header.source_prefix_length = bits(from);
+    message.attributes.extend([RouteAttribute::Source(from.into()), RouteAttribute::Iif(interface)]);
+    match Rtnl::open()?.ask(RouteNetlinkMessage::GetRoute(message), 0) {
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+        Ok(_) => Ok(false),
+        // What fib_validate_source and ip_route_input_slow refuse with, net/ipv4.
+        Err(e)
+            if [Errno::XDEV, Errno::INVAL, Errno::HOSTUNREACH, Errno::NODEV]
+                .iter()
+                .any(|errno| is(&e, *errno)) =>
+        {
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// Whether packets to an address are delivered to this node itself.
 ///
 /// # Errors
@@ -69,11 +93,7 @@ pub fn is_local(address: IpAddr) -> io::Result<bool> {
 
 /// The route that the kernel would take.
 fn look_up(address: IpAddr) -> io::Result<Option<RouteMessage>> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(address);
-    message.header.destination_prefix_length = bits(address);
-    message.attributes = vec![RouteAttribute::Destination(address.into())];
-    match Rtnl::open()?.ask(RouteNetlinkMessage::GetRoute(message), 0) {
+    match Rtnl::open()?.ask(RouteNetlinkMessage::GetRoute(question(address)), 0) {
         Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
         Ok(_) => Ok(None),
         // No route, or one of type unreachable, prohibit or blackhole: the errors of fib_props, net/ipv4/fib_semantics.c.
@@ -85,6 +105,15 @@ fn look_up(address: IpAddr) -> io::Result<Option<RouteMessage>> {
         Err(e) if is(&e, Errno::INVAL) || is_without_family(&e) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// What asks for the route to an address.
+fn question(address: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = bits(address);
+    message.attributes = vec![RouteAttribute::Destination(address.into())];
+    message
 }
 
 pub(super) fn source(route: &RouteMessage) -> Option<IpAddr> {

@@ -120,9 +120,12 @@ impl Case {
         setup.serve(self.serving);
         let source = encode::endpoint(SocketAddr::new(family.node(), 0)).address();
         setup.lead(match self.way {
-            0 => Way { source, ifindex: 1, local: 1 },
+            0 => Way { source, ifindex: 1, local: 1, ..Way::default() },
             1 => Way::default(),
-            _ => Way { source, ifindex: setup.kernel.index(Interface::Uplink), local: 0 },
+            way => {
+                let in_place = u16::from(way % 2);
+                Way { source, ifindex: setup.kernel.index(Interface::Uplink), in_place, ..Way::default() }
+            }
         });
     }
 

@@ -170,6 +170,7 @@ fn is_due(
     let loopback = hook.interface == Interface::Loopback;
     let next = verdict == Verdict::Next;
     let enters = !hook.outwards || loopback;
+    let in_place = setup.way.in_place != 0 && hook.interface == Interface::Uplink;
     if before.1 == setup.form.family.vip() && after == (before.1, before.0) {
         return enters && !next;
     }
@@ -187,7 +188,7 @@ fn is_due(
         let back = after == (vip, client)
             && match (is_host, hook.outwards) {
                 // An error of a router's stays where it came in.
-                (true, false) => before == (backend, source) && (!next || is_error),
+                (true, false) => before == (backend, source) && (!next || is_error || in_place),
                 (true, true) => before == (backend, source) && !next && loopback,
                 (false, out) => before == (backend, middle) && next && out && !loopback,
             };

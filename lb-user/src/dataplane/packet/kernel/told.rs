@@ -40,18 +40,29 @@ impl ToldMaps {
     pub fn way(&self, index: u32) -> Option<Way> {
         let way = self.ways.read(index);
         let source = encode::socket_addr(&Endpoint::new(way.source, 0)).ip();
-        (way.ifindex != 0).then_some(Way { source, interface: way.ifindex, local: way.local != 0 })
+        let (interface, local, in_place) = (way.ifindex, way.local != 0, way.in_place != 0);
+        (interface != 0).then_some(Way { source, interface, local, in_place })
     }
 
-    /// Writes the way into a record. The interface goes first and comes last: without one the record is not used.
+    /// Writes the way into a record. Where it becomes another one the interface goes first and comes last: without one the
+    /// record is not used.
     pub fn set_way(&mut self, index: u32, way: Option<Way>) {
-        let Some(Way { source, interface, local }) = way else {
+        let Some(wanted) = way else {
             self.ways.write(index, &WayBytes::default());
             return;
         };
-        let bytes = WayBytes { source: address(source), ifindex: 0, local: u32::from(local) };
+        let Way { source, interface, local, in_place } = wanted;
+        let bytes = WayBytes {
+            source: address(source),
+            ifindex: interface,
+            local: u16::from(local),
+            in_place: u16::from(in_place),
+        };
+        let is_the_same = |old: Way| Way { in_place: wanted.in_place, ..old } == wanted;
+        if !self.way(index).is_some_and(is_the_same) {
+            self.ways.write(index, &WayBytes { ifindex: 0, ..bytes });
+        }
         self.ways.write(index, &bytes);
-        self.ways.write(index, &WayBytes { ifindex: interface, ..bytes });
     }
 
     /// What the programs are told.
@@ -78,6 +89,7 @@ impl ToldMaps {
             masquerades: u32::from(rules.masquerades),
             rescues: u32::from(rules.rescues),
             shortens: u32::from(rules.shortens),
+            reserved: 0,
         };
         self.rules.write(0, &bytes);
     }

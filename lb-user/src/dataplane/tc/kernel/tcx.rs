@@ -34,7 +34,7 @@ pub(super) fn hook(direction: Direction) -> tcx::Hook {
 /// Whether the kernel has TCX, found out by a link that passes everything on, for a moment.
 pub(super) fn works(interface: u32) -> io::Result<bool> {
     let pass = [bpf::instruction(0xb7, 0, 0, 0, -1), bpf::instruction(0x95, 0, 0, 0, 0)];
-    let program = bpf::classifier("lbctl_trial", &pass)?;
+    let program = bpf::program(bpf::Kind::Classifier, "lbctl_trial", &pass)?;
     match tcx::link_create(program.as_fd(), interface, tcx::Hook::Ingress) {
         Ok(_) => Ok(true),
         // An attach type that it does not know.
