@@ -108,6 +108,9 @@ pub struct SteadyArgs {
     /// Length of a slice
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     pub slice: u64,
+    /// How long a contender is at work before its client is
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub settle: u64,
     /// File for the figures, JSON
     #[arg(long, value_name = "FILE")]
     pub json: PathBuf,
@@ -189,6 +192,7 @@ fn steady_plan(args: &Args) -> steady::Plan {
         rounds,
         slice: Duration::from_millis(slice),
         warm_up: Duration::from_millis(warm_up),
+        settle: Duration::ZERO,
     }
 }
 
@@ -239,6 +243,7 @@ pub fn steady(args: &SteadyArgs) -> anyhow::Result<()> {
         rounds: args.rounds.into(),
         slice,
         warm_up: slice / 3,
+        settle: Duration::from_secs(args.settle),
     };
     let steady = steady::measure(&plan)?;
     ensure!(!interrupt::happened(), "measure: interrupted; everything was removed");

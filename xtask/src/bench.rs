@@ -151,7 +151,7 @@ fn arguments(args: &Args, typed: &str) -> Vec<String> {
 fn measure_ipvs(args: &Args, bench: &Path, lbctl: &Path, figures: &Path) -> Result<()> {
     let rounds = if args.quick { "1" } else { "5" };
     let script = format!(
-        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice 2 --json {}",
+        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice 2 --settle 4 --json {}",
         process::quoted(&bench.to_string_lossy()),
         process::quoted(&figures.to_string_lossy()),
     );

@@ -112,8 +112,10 @@ fn render_forwarded(steady: &Steady) -> String {
 fn render_ipvs(steady: &Steady) -> String {
     format!(
         "## IPVS\n\nIn a virtual machine with Linux {} whose processor is emulated: everything takes 10 to 20 times as long, \
-         so only the ratios say something, and they only roughly. Rounds: {}, with slices of {} s.{}\n\n{}",
+         so only the ratios say something, and they only roughly. A contender has been at work for {} s before its client begins: \
+         an agent's start, at which the kernel verifies its programs, takes the only processor for one or two. Rounds: {}, with slices of {} s.{}\n\n{}",
         steady.kernel,
+        number(steady.settle_seconds),
         steady.rounds(),
         number(steady.slice_seconds),
         if steady.rounds() == 1 { " **A smoke test.**" } else { "" },

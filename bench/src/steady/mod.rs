@@ -1,6 +1,6 @@
 //! What balancing costs while nothing fails.
 //!
-//! Each figure is taken in slices: one contender is started, one client works for some seconds, both end. A round has two
+//! Each figure is taken in slices: one contender is started and may settle, one client works for some seconds, both end. A round has two
 //! slices of each contender, the second half in the order of the first reversed, so that a machine that gets slower or
 //! faster meanwhile does so for all alike; what is compared is compared within a round.
 
@@ -40,6 +40,9 @@ pub struct Steady {
     pub whence: Whence,
     /// Length of a slice in seconds, without its warm-up.
     pub slice_seconds: f64,
+    /// How long the contender was at work before its client was.
+    #[serde(default)]
+    pub settle_seconds: f64,
     /// One for each workload and contender.
     pub runs: Vec<Run>,
     /// Contenders that could not be measured.
@@ -104,6 +107,8 @@ pub struct Plan {
     pub slice: Duration,
     /// How long the client works before that.
     pub warm_up: Duration,
+    /// How long the contender is at work before the client is.
+    pub settle: Duration,
 }
 
 impl Workload {
@@ -151,6 +156,7 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Steady> {
         kernel: uname().release().to_string_lossy().into_owned(),
         whence: plan.whence,
         slice_seconds: plan.slice.as_secs_f64(),
+        settle_seconds: plan.settle.as_secs_f64(),
         ..Steady::default()
     };
     for scheme in [Scheme::Plain, Scheme::Tls] {

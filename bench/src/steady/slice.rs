@@ -1,5 +1,6 @@
 //! One slice: a contender, a client, and what both used.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -25,6 +26,7 @@ pub(super) struct Slice<'a> {
 impl Slice<'_> {
     pub(super) fn measure(&self) -> anyhow::Result<Figures> {
         let running = self.contender.start(self.lab, self.workload.scheme())?;
+        thread::sleep(self.plan.settle);
         let servers = [
             self.lab.masters().iter().filter_map(Master::pid).collect(),
             running.pids(),
