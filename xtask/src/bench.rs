@@ -16,7 +16,7 @@ use crate::{
     terminal,
     vm::{
         self, kernels,
-        machine::{self, Outcome, Request, Stream},
+        machine::{self, Clock, Outcome, Request, Stream},
     },
 };
 
@@ -149,9 +149,9 @@ fn arguments(args: &Args, typed: &str) -> Vec<String> {
 }
 
 fn measure_ipvs(args: &Args, bench: &Path, lbctl: &Path, figures: &Path) -> Result<()> {
-    let rounds = if args.quick { "1" } else { "5" };
+    let rounds = if args.quick { "1" } else { "2" };
     let script = format!(
-        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice 2 --settle 4 --json {}",
+        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice 1 --settle 3 --json {}",
         process::quoted(&bench.to_string_lossy()),
         process::quoted(&figures.to_string_lossy()),
     );
@@ -172,6 +172,7 @@ fn measure_ipvs(args: &Args, bench: &Path, lbctl: &Path, figures: &Path) -> Resu
         ],
         command: vec!["sh".to_owned(), "-c".to_owned(), script],
         cpus: CPUS,
+        clock: Clock::Instructions,
         memory: MEMORY.to_owned(),
         timeout: DEADLINE,
     };

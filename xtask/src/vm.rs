@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use self::machine::{Outcome, Request, Stream};
+use self::machine::{Clock, Outcome, Request, Stream};
 use crate::{
     process,
     setup::{self, Purpose},
@@ -56,6 +56,10 @@ pub(crate) struct Args {
     /// Number of processors
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     cpus: u8,
+
+    /// What its clock goes by: with instructions, figures measured inside do not depend on what else the host does
+    #[arg(long, value_enum, default_value_t = Clock::Time)]
+    clock: Clock,
 
     /// Memory, with M or G behind the number
     #[arg(long, default_value = "4G", value_parser = memory)]
@@ -102,6 +106,7 @@ fn request(args: &Args) -> Result<Request<'_>> {
         environment,
         command: args.command.clone(),
         cpus: args.cpus,
+        clock: args.clock,
         memory: args.memory.clone(),
         timeout: args.timeout,
     })

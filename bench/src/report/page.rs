@@ -111,8 +111,9 @@ fn render_forwarded(steady: &Steady) -> String {
 
 fn render_ipvs(steady: &Steady) -> String {
     format!(
-        "## IPVS\n\nIn a virtual machine with Linux {} whose processor is emulated: everything takes 10 to 20 times as long, \
-         so only the ratios say something, and they only roughly. A contender has been at work for {} s before its client begins: \
+        "## IPVS\n\nIn a virtual machine with Linux {} whose processor is emulated, and whose clock counts the instructions that it executes, two \
+         nanoseconds each: so what else the machine does has no part in the figures, nor has what memory and caches take. Only the ratios \
+         say something. A contender has been at work for {} s before its client begins: \
          an agent's start, at which the kernel verifies its programs, takes the only processor for one or two. Rounds: {}, with slices of {} s.{}\n\n{}",
         steady.kernel,
         number(steady.settle_seconds),

@@ -12,7 +12,7 @@ use crate::{
     process,
     vm::{
         self, kernels,
-        machine::{self, Outcome, Request, Stream},
+        machine::{self, Clock, Outcome, Request, Stream},
     },
 };
 
@@ -92,6 +92,7 @@ pub(crate) fn run(
         ],
         command: vec!["sh".to_owned(), "-c".to_owned(), script(suite, arguments, filter)?],
         cpus: CPUS,
+        clock: Clock::Time,
         memory: MEMORY.to_owned(),
         timeout: DEADLINE,
     };

@@ -40,11 +40,26 @@ pub(crate) struct Request<'a> {
     pub(crate) command: Vec<String>,
     /// Number of processors.
     pub(crate) cpus: u8,
+    /// What its clock goes by.
+    pub(crate) clock: Clock,
     /// Memory, as qemu understands it.
     pub(crate) memory: String,
     /// From start to end.
     pub(crate) timeout: Duration,
 }
+
+/// What a machine's clock goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Clock {
+    /// The host's time.
+    Time,
+    /// The instructions that its processor has executed: whatever else the host does has no part in what is measured inside.
+    /// It takes a single processor.
+    Instructions,
+}
+
+/// As `-icount` has it: an instruction takes two nanoseconds, which is about what emulation takes.
+const COUNTED: [&str; 2] = ["-icount", "shift=1"];
 
 /// How a command in a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +107,7 @@ pub(crate) fn run(
     terminal::step(&format!("booting the kernel {version}"));
     let mut command = command(request, &programs, &image, &shared, &exchange);
     command.args(["--script-sh", &script]);
-    add_emulation(&mut command, request.kernel, &exchange);
+    add_emulation(&mut command, request, &exchange);
     watch(&mut command, &exchange, request.timeout, listener)
         .with_context(|| format!("failed to run a machine with the kernel {version}"))
 }
@@ -136,9 +151,11 @@ fn command(
 }
 
 /// Adds what only qemu knows, for which virtme-run has one option that takes all the rest.
-fn add_emulation(command: &mut Command, kernel: &Kernel, exchange: &Exchange) {
+fn add_emulation(command: &mut Command, request: &Request<'_>, exchange: &Exchange) {
+    let clock: &[&str] = if request.clock == Clock::Instructions { &COUNTED } else { &[] };
     command
-        .args(["--qemu-opts", "-cpu", kernel.processor])
+        .args(["--qemu-opts", "-cpu", request.kernel.processor])
+        .args(clock)
         .arg("-pidfile")
         .arg(exchange.pid_file())
         // virtme-run throws the kernel's log away.
