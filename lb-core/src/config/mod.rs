@@ -75,7 +75,8 @@ pub struct PacketConfig {
     pub connections: u32,
     /// Whether the backends see the node's address instead of the client's.
     pub masquerade: bool,
-    /// Whether packets of open connections that the node forwards pass by its stack where nobody there looks at them.
+    /// Whether packets of open connections that the node forwards pass by its stack, and answers to its own processes by the
+    /// loopback interface, where nobody there looks at them.
     pub shortcut: bool,
 }
 

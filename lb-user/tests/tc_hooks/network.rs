@@ -132,6 +132,7 @@ fn changes_of_the_network_are_told_at_once_and_together() {
                 "ip addr add 192.168.77.9/24 dev eth0",
                 "ip rule add to 172.20.0.1 lookup 77",
                 "tc qdisc add dev eth0 clsact",
+                "echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter",
             ] {
                 sh(change);
                 let began = Instant::now();

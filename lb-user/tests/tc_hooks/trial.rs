@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::UdpSocket,
-    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,10 +13,7 @@ use lb_user::{
         DataplaneError,
         tc::{Direction, Hooks, Hung, Mechanism, Owner, Place, Program},
     },
-    os::{
-        bpf::{self, instruction},
-        netlink::interfaces,
-    },
+    os::{bpf, netlink::interfaces},
 };
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -35,7 +31,7 @@ pub struct Counting {
 
 impl Counting {
     pub fn new(name: &str, verdict: i32) -> Self {
-        let (program, counter) = load(name, verdict);
+        let (program, counter) = bpf::counting(bpf::Kind::Classifier, name, verdict).unwrap();
         let map = Map::from_map_data(MapData::from_fd(counter).unwrap()).unwrap();
         Self { program: Program::new(program).unwrap(), counter: Array::try_from(map).unwrap() }
     }
@@ -47,24 +43,6 @@ impl Counting {
     pub fn count(&self) -> u32 {
         self.counter.get(&0, 0).unwrap()
     }
-}
-
-fn load(name: &str, verdict: i32) -> (OwnedFd, OwnedFd) {
-    let counter = bpf::counter().unwrap();
-    let program = [
-        instruction(0x62, 10, 0, -4, 0),                 // *(u32 *)(r10 - 4) = 0
-        instruction(0xbf, 2, 10, 0, 0),                  // r2 = r10
-        instruction(0x07, 2, 0, 0, -4),                  // r2 -= 4
-        instruction(0x18, 1, 1, 0, counter.as_raw_fd()), // r1 = the map
-        0,                                               //
-        instruction(0x85, 0, 0, 0, 1),                   // r0 = bpf_map_lookup_elem(r1, r2)
-        instruction(0x15, 0, 0, 2, 0),                   // if r0 == 0 goto the end
-        instruction(0xb7, 1, 0, 0, 1),                   // r1 = 1
-        instruction(0xc3, 0, 1, 0, 0),                   // lock *(u32 *)r0 += r1
-        instruction(0xb7, 0, 0, 0, verdict),             // the end: r0 = verdict
-        instruction(0x95, 0, 0, 0, 0),                   // exit
-    ];
-    (bpf::program(bpf::Kind::Classifier, name, &program).unwrap(), counter)
 }
 
 /// A bpffs of the test's own.

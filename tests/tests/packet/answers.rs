@@ -6,9 +6,10 @@ use lb_tests::wait::eventually;
 
 use super::counting::ReceivedByLo;
 use super::setup::{Yaml, both_families, builder, in_turn, started};
+use super::tcx::{Foreign, has_tcx};
 use crate::common::SOON;
 use crate::common::agent::{status, unhurried};
-use crate::common::load::{Load, figure};
+use crate::common::load::{Load, figure, syn};
 use crate::common::quiet::alone;
 use crate::common::wires::checksum_errors;
 
@@ -94,6 +95,11 @@ fn they_are_received_where_they_come_in_while_nobody_would_miss_them_and_the_ker
     drop(agent);
     assert!(received_by_lo(&lab, VIP, "v4") < FEW, "without an agent it stays as it was");
     filter(&lab, 1);
+    assert_ne!(
+        syn(lab.node(), VIP).0,
+        "connected",
+        "answers are dropped until an agent asks the kernel again"
+    );
     let _agent = started(&lab);
     by_lo(&lab, STRICT);
     for load in loads {
@@ -101,6 +107,22 @@ fn they_are_received_where_they_come_in_while_nobody_would_miss_them_and_the_ker
         assert_eq!(report.broken(), 0, "{report:?}");
     }
     assert_eq!(checksum_errors(&lab), Vec::<String>::new());
+}
+
+#[test]
+fn programs_of_others_on_the_loopback_interface_see_them() {
+    let _turn = alone();
+    if !has_tcx() {
+        return;
+    }
+    let Some(lab) = lab(|_, _| ()) else { return };
+    let _agent = started(&lab);
+    in_place(&lab);
+    let behind = Foreign::behind(&lab, "lo");
+    by_lo(&lab, "program behind on lo");
+    assert!(behind.count() > MANY, "{}", behind.count());
+    drop(behind);
+    in_place(&lab);
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Programs of the tests' own that count packets and are written instruction by instruction.
+//! Programs that count packets.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{Array, Map, MapData};
 use lb_tests::Lab;
-use lb_user::os::bpf::{self, Kind, instruction};
+use lb_user::os::bpf::{self, Kind};
 
 /// XDP_PASS, include/uapi/linux/bpf.h.
 const PASS: i32 = 2;
@@ -20,21 +20,7 @@ impl Counter {
 
 /// A program that counts packets and says this of each.
 pub fn counting(kind: Kind, name: &str, verdict: i32) -> (OwnedFd, Counter) {
-    let counter = bpf::counter().unwrap();
-    let program = [
-        instruction(0x62, 10, 0, -4, 0),                 // *(u32 *)(r10 - 4) = 0
-        instruction(0xbf, 2, 10, 0, 0),                  // r2 = r10
-        instruction(0x07, 2, 0, 0, -4),                  // r2 -= 4
-        instruction(0x18, 1, 1, 0, counter.as_raw_fd()), // r1 = the map
-        0,                                               //
-        instruction(0x85, 0, 0, 0, 1),                   // r0 = bpf_map_lookup_elem(r1, r2)
-        instruction(0x15, 0, 0, 2, 0),                   // if r0 == 0 goto the end
-        instruction(0xb7, 1, 0, 0, 1),                   // r1 = 1
-        instruction(0xc3, 0, 1, 0, 0),                   // lock *(u32 *)r0 += r1
-        instruction(0xb7, 0, 0, 0, verdict),             // the end: r0 = verdict
-        instruction(0x95, 0, 0, 0, 0),                   // exit
-    ];
-    let program = bpf::program(kind, name, &program).unwrap();
+    let (program, counter) = bpf::counting(kind, name, verdict).unwrap();
     let map = Map::from_map_data(MapData::from_fd(counter).unwrap()).unwrap();
     (program, Counter(Array::try_from(map).unwrap()))
 }

@@ -54,7 +54,6 @@ pub(crate) enum Clock {
     /// The host's time.
     Time,
     /// The instructions that its processor has executed: whatever else the host does has no part in what is measured inside.
-    /// It takes a single processor.
     Instructions,
 }
 

@@ -27,7 +27,7 @@ pub fn look(
     }
     let pairs = desired.services.iter().flat_map(|service| {
         let vip = service.vip.ip();
-        let ways = world::members(service).filter_map(move |backend| world.way(vip, backend.ip()));
+        let ways = world::members(service).filter_map(|backend| world.way(backend.ip()));
         ways.filter(|way| !way.local).map(move |way| (vip, way.interface, way.source))
     });
     let asked: BTreeSet<_> = pairs.filter(|(vip, ..)| routes.contains_key(vip)).collect();

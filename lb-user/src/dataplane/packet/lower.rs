@@ -34,7 +34,7 @@ pub fn lower(
     let hooks = places.into_iter().map(|(place, framing)| (place, Hung::Program(program(place, framing))));
     let services = services::lower(desired, &options.node);
     let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
-    let ways = pairs.filter_map(|pair| Some((pair, world.way(pair.0.ip(), pair.1.ip())?))).collect();
+    let ways = pairs.filter_map(|pair| Some((pair, world.way_of(pair.0.ip(), pair.1.ip())?))).collect();
     let wires = &world.wires.used;
     let fast = wires.keys().filter_map(|wire| Some((*wire, Hung::Program(fast(*wire)?))));
     PacketState {

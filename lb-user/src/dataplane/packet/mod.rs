@@ -81,7 +81,8 @@ pub struct Options {
     pub connections: u32,
     /// Whether the backends see the node's address.
     pub masquerade: bool,
-    /// Whether packets of open connections that are forwarded pass by the stack where nobody there looks at them.
+    /// Whether packets of open connections that are forwarded pass by the stack, and answers to the node's own processes by the
+    /// loopback interface, where nobody there looks at them.
     pub shortcut: bool,
     /// Whether a SYN that is not answered goes to another backend.
     pub rescue: bool,

@@ -142,21 +142,21 @@ impl World {
         found.map_or_else(|| format!("interface {index}"), |interface| interface.name.clone())
     }
 
-    /// The way to a backend of a VIP.
-    pub fn way(&self, vip: IpAddr, backend: IpAddr) -> Option<Way> {
-        let way = self.way_of_any(backend)?;
-        Some(Way { in_place: self.answers.get(&(vip, way.interface)) == Some(&true), ..way })
-    }
-
-    /// The way to a backend of any VIP.
-    fn way_of_any(&self, backend: IpAddr) -> Option<Way> {
+    /// The way to a backend, answers by the loopback interface.
+    pub fn way(&self, backend: IpAddr) -> Option<Way> {
         let routes::Way { source, interface, local, .. } = *self.ways.get(&backend)?;
         Some(Way { source, interface, local, in_place: false })
     }
 
+    /// The way to a backend of this VIP, answers in place where the kernel takes them there.
+    pub fn way_of(&self, vip: IpAddr, backend: IpAddr) -> Option<Way> {
+        let way = self.way(backend)?;
+        Some(Way { in_place: self.answers.get(&(vip, way.interface)) == Some(&true), ..way })
+    }
+
     /// The ways to all backends.
     pub fn ways(&self) -> BTreeMap<IpAddr, Way> {
-        self.ways.keys().filter_map(|backend| Some((*backend, self.way_of_any(*backend)?))).collect()
+        self.ways.keys().filter_map(|backend| Some((*backend, self.way(*backend)?))).collect()
     }
 
     /// The first and the last of the ports that connections get on their way, rescued ones among them.

@@ -204,7 +204,7 @@ impl Rescue {
         let (first_port, ports) = self.world.rescue_ports();
         let rules = Rules { first_port, ports, rescues: takes, ..Rules::default() };
         let pairs = services.iter().flat_map(|(vip, s)| s.members.iter().map(move |member| (*vip, *member)));
-        let ways = pairs.filter_map(|pair| Some((pair, self.world.way(pair.0.ip(), pair.1.ip())?))).collect();
+        let ways = pairs.filter_map(|pair| Some((pair, self.world.way(pair.1.ip())?))).collect();
         RescueState { hooks, rules, ways }
     }
 

@@ -63,10 +63,7 @@ fn map_create(kind: u32, inner_map_fd: u32) -> io::Result<OwnedFd> {
     bpf(Command::MapCreate, &mut attributes).map(owned)
 }
 
-/// An array of one number of four bytes, which a [`super::classifier`] can count in.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn counter() -> io::Result<OwnedFd> {
+/// An array of one number of four bytes, which a program can count in.
+pub(super) fn counter() -> io::Result<OwnedFd> {
     map_create(BPF_MAP_TYPE_ARRAY, 0)
 }

@@ -23,9 +23,8 @@ use std::{
 pub(crate) use batch::each_entry;
 pub(crate) use cgroup::{Extent, Query, prog_query};
 pub(crate) use grace::GracePeriod;
-pub use grace::counter;
 pub(crate) use link::{link_cgroup, link_detach, link_info, link_update};
-pub use program::{Kind, instruction, program};
+pub use program::{Kind, counting, instruction, program};
 pub(crate) use program::{program_by_id, program_info};
 
 /// enum bpf_cmd, include/uapi/linux/bpf.h.

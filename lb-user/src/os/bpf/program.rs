@@ -2,10 +2,10 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
-use super::{Command, bpf, object_info, owned};
+use super::{Command, bpf, grace::counter, object_info, owned};
 
 /// What a program is for: BPF_PROG_TYPE_SCHED_CLS and BPF_PROG_TYPE_XDP, include/uapi/linux/bpf.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,4 +106,27 @@ pub fn program(kind: Kind, name: &str, instructions: &[u64]) -> io::Result<Owned
         prog_name,
     };
     bpf(Command::ProgLoad, &mut attributes).map(owned)
+}
+
+/// Loads a program that counts packets and says `verdict` of each, to see where packets go. Beside it the array of one number
+/// that it counts in.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn counting(kind: Kind, name: &str, verdict: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let counter = counter()?;
+    let instructions = [
+        instruction(0x62, 10, 0, -4, 0),                 // *(u32 *)(r10 - 4) = 0
+        instruction(0xbf, 2, 10, 0, 0),                  // r2 = r10
+        instruction(0x07, 2, 0, 0, -4),                  // r2 -= 4
+        instruction(0x18, 1, 1, 0, counter.as_raw_fd()), // r1 = the map
+        0,                                               //
+        instruction(0x85, 0, 0, 0, 1),                   // r0 = bpf_map_lookup_elem(r1, r2)
+        instruction(0x15, 0, 0, 2, 0),                   // if r0 == 0 goto the end
+        instruction(0xb7, 1, 0, 0, 1),                   // r1 = 1
+        instruction(0xc3, 0, 1, 0, 0),                   // lock *(u32 *)r0 += r1
+        instruction(0xb7, 0, 0, 0, verdict),             // the end: r0 = verdict
+        instruction(0x95, 0, 0, 0, 0),                   // exit
+    ];
+    Ok((program(kind, name, &instructions)?, counter))
 }
