@@ -108,7 +108,9 @@ pub struct Way {
     /// 1: it is on the node itself.
     pub local: u16,
     /// 1: what comes back by this interface to processes of the node is received there; 0: by the loopback interface.
-    pub in_place: u16,
+    pub in_place: u8,
+    /// 1: it is a neighbour, with no router between; 0: the routing tables are asked with every packet who the next hop is.
+    pub on_link: u8,
 }
 
 /// An interface between which and others XDP takes packets.

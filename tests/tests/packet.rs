@@ -16,6 +16,7 @@ mod packet {
     mod foreign;
     mod interfaces;
     mod mtu;
+    mod next_hop;
     mod paths;
     mod ports;
     mod services;

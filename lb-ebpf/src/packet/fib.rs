@@ -2,7 +2,7 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::bpf_fib_lookup;
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
 use lb_common::Address;
 
 /// BPF_FIB_LKUP_RET_SUCCESS, include/uapi/linux/bpf.h. Anything else is the stack's: a packet that is too long for the way, a
@@ -84,6 +84,38 @@ pub fn next_hop(ctx: *mut c_void, packet: &Travelling) -> Option<Hop> {
         (&raw mut (*at).macs[2]).write_volatile(0);
         let found = bpf_fib_lookup(ctx, at.cast(), size_of::<Lookup>() as i32, 0);
         (found == SUCCESS).then_some(Hop { ifindex: (*at).ifindex, macs: swapped((*at).macs) })
+    }
+}
+
+/// struct bpf_redir_neigh, include/uapi/linux/bpf.h.
+#[repr(C)]
+struct Neighbour {
+    family: u32,
+    address: [u32; 4],
+}
+
+/// Has the packet leave by an interface, to the next hop that the routing tables name.
+#[inline(always)]
+pub fn leave(ifindex: u32) -> i32 {
+    // SAFETY: takes integers, and a null pointer where the kernel is to look up the next hop itself.
+    (unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) }) as i32
+}
+
+/// The same to a neighbour: nothing is looked up but its link-layer address.
+#[inline(always)]
+pub fn leave_to(ifindex: u32, neighbour: Address, v6: bool) -> i32 {
+    let address = neighbour.v6_words();
+    let mut next_hop = MaybeUninit::<Neighbour>::uninit();
+    let at = next_hop.as_mut_ptr();
+    // SAFETY: the place is ours, and every field of it is written; the kernel checks the size, and reads no more.
+    unsafe {
+        (*at).family = if v6 { V6 } else { V4 } as u32;
+        // Of IPv4 the kernel reads the first word alone.
+        (&raw mut (*at).address[0]).write_volatile(if v6 { address[0] } else { neighbour.v4_word() });
+        (&raw mut (*at).address[1]).write_volatile(address[1]);
+        (&raw mut (*at).address[2]).write_volatile(address[2]);
+        (&raw mut (*at).address[3]).write_volatile(address[3]);
+        bpf_redirect_neigh(ifindex, at.cast(), size_of::<Neighbour>() as i32, 0) as i32
     }
 }
 

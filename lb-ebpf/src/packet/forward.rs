@@ -1,6 +1,5 @@
 //! From a client to the backend: packets for a VIP.
 
-use aya_ebpf::helpers::generated::bpf_redirect_neigh;
 use lb_common::{
     Endpoint,
     packet::{
@@ -13,6 +12,7 @@ use crate::{
     apart::{NONE, lbctl_other},
     choice::lbctl_choose,
     choose::add,
+    fib::{leave, leave_to},
     flows::{self, Beginning, Found, MaybeFound, Stage},
     maps::{BACKENDS, WAYS},
     nat::{ACK, Edit, Kind, Link, Packet, SYN, Segment, Skb, rewrite},
@@ -224,7 +224,7 @@ fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow) -> i32 {
         return drop(DROP_NO_WAY);
     };
     // SAFETY: as above.
-    let (ifindex, is_local) = unsafe { ((*way).ifindex, (*way).local != 0) };
+    let (ifindex, is_local, is_on_link) = unsafe { ((*way).ifindex, (*way).local != 0, (*way).on_link != 0) };
     if is_local {
         return redirect(LOOPBACK, RECEIVED);
     }
@@ -232,8 +232,10 @@ fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow) -> i32 {
         return drop(DROP_NO_WAY);
     }
     wanted.skb.set_done();
-    // SAFETY: takes integers, and a null pointer where it is to look up the neighbour itself.
-    (unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) }) as i32
+    match is_on_link {
+        true => leave_to(ifindex, node.backend.address(), wanted.packet.v6),
+        false => leave(ifindex),
+    }
 }
 
 /// Whether a refusal by a backend may be kept from the client: the SYN that it sends again goes to another.

@@ -61,16 +61,21 @@ fn the_way_to_a_backend_is_what_the_kernel_would_take() {
         lab.node.run(interfaces::list).unwrap().found.iter().find(|i| i.name == "eth0").unwrap().index;
     for (master, node) in [(MASTER, NODE), (MASTER6, NODE6)] {
         let source = ip(node);
-        let there = Way { source, interface: uplink, local: false, mtu: 1500 };
+        let there = Way { source, interface: uplink, local: false, on_link: true, mtu: 1500 };
         assert_eq!(way(master), Some(there));
-        assert_eq!(way(node), Some(Way { interface: routes::LOOPBACK, local: true, mtu: 65536, ..there }));
+        let here = Way { interface: routes::LOOPBACK, local: true, on_link: false, mtu: 65536, ..there };
+        assert_eq!(way(node), Some(here));
         lab.node.sh(&format!("ip route add {master} dev eth0 mtu 1280"));
         assert_eq!(way(master), Some(Way { mtu: 1280, ..there }));
     }
     lab.node.sh("ip route add 172.20.0.0/16 via 192.168.77.3; ip route add fd99::/64 via fd77::3
+                 ip route add 172.20.0.3 via inet6 fd77::3
+                 ip route add 172.20.0.4 nexthop via 192.168.77.3 nexthop via 192.168.77.4
                  ip route add blackhole 172.20.0.2; ip route add unreachable fd99::2");
-    for (behind, node) in [("172.20.0.1", NODE), ("fd99::1", NODE6)] {
-        let expected = Way { source: ip(node), interface: uplink, local: false, mtu: 1500 };
+    for (behind, node) in
+        [("172.20.0.1", NODE), ("172.20.0.3", NODE), ("172.20.0.4", NODE), ("fd99::1", NODE6)]
+    {
+        let expected = Way { source: ip(node), interface: uplink, local: false, on_link: false, mtu: 1500 };
         assert_eq!(way(behind), Some(expected), "behind a router");
     }
     for nowhere in ["172.20.0.2", "fd99::2", "172.21.0.1", "224.0.0.1", "192.168.77.255"] {

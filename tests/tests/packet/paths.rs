@@ -7,12 +7,12 @@ use lb_tests::lab::{Builder, Node, VIP};
 use serde_json::{Value, json};
 
 use super::setup::{FAMILIES, Yaml, both_families, builder, clients, forwarded, in_turn, started};
-use crate::common::load::{Load, assert_untouched, requests};
+use crate::common::load::requests;
 use crate::common::quiet::beside_others;
-use crate::common::wires::{checksum_errors, namespace};
+use crate::common::wires::checksum_errors;
 
 /// Six bodies of 1 MiB in each direction; the servers that have had one in both.
-fn bulk(client: &Node, to: &str, family: &str) -> Vec<String> {
+pub fn bulk(client: &Node, to: &str, family: &str) -> Vec<String> {
     let report = client.client(&["bulk", "--to", to, "--family", family, "--count", "6"]).unwrap();
     let servers = |direction: &str| -> BTreeSet<String> {
         let parts: &Vec<Value> = report[direction].as_array().unwrap();
@@ -109,26 +109,4 @@ fn know_the_way_back(lab: &Lab) {
         let routes: Vec<String> = forwarded(lab).iter().map(|(_, client)| route(client)).collect();
         master.host().netns().ip(&routes).unwrap();
     }
-}
-
-/// A router that has lost its IPv4 address, by which packets of IPv4 go all the same: RFC 5549.
-#[test]
-fn what_the_node_sends_follows_the_route_to_another_next_hop() {
-    let _turn = beside_others();
-    let builder = builder().masters(0).routed_masters(1).real_neighbours();
-    let Some(lab) = builder.build_or_skip().unwrap() else { return };
-    lab.agent_config(in_turn).unwrap();
-    let _agent = started(&lab);
-    let load = Load::on(&lab, lab.node(), "v4", 1, 4);
-    load.more(5);
-    let node = lab.node().host().netns();
-    node.ip(&["route replace 192.168.78.0/24 via inet6 fd00:77::c".to_owned()]).unwrap();
-    load.more(5);
-    let router = namespace(&lab, "router");
-    router
-        .ip(&["addr del 192.168.77.12/24 dev eth0", "route add 192.168.77.0/24 dev eth0"].map(str::to_owned))
-        .unwrap();
-    node.ip(&["neigh flush to 192.168.77.12 dev eth0".to_owned()]).unwrap();
-    assert_eq!(bulk(lab.node(), VIP, "v4"), ["m1"]);
-    assert_untouched(&load.stop());
 }

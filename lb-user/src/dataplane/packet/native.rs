@@ -172,7 +172,13 @@ mod tests {
             serving: Serving { policy: Choice::Random, weights: [(backend, 1)].into(), reserve: [].into() },
             members: [backend].into(),
         };
-        let way = Way { source: "10.0.0.9".parse().unwrap(), interface: 2, local: false, in_place: true };
+        let way = Way {
+            source: "10.0.0.9".parse().unwrap(),
+            interface: 2,
+            local: false,
+            on_link: true,
+            in_place: true,
+        };
         PacketState {
             hooks: [(Place { interface: 1, direction: Direction::Out }, Hung::Program(7))].into(),
             fast: [(2, Hung::Program(9))].into(),

@@ -68,16 +68,25 @@ pub struct Way {
     pub interface: u32,
     /// It is on the node itself.
     pub local: bool,
+    /// It is a neighbour, with no router between.
+    pub on_link: bool,
     /// What comes back to the node's own processes is received by this interface, and not by the loopback interface.
     pub in_place: bool,
 }
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.local {
-            true => f.write_str("on this node"),
-            false => write!(f, "by interface {} from {}", self.interface, self.source),
+        if self.local {
+            return f.write_str("on this node");
         }
+        write!(f, "by interface {} from {}", self.interface, self.source)?;
+        if self.on_link {
+            f.write_str(", on-link")?;
+        }
+        if self.in_place {
+            f.write_str(", answers received there")?;
+        }
+        Ok(())
     }
 }
 
@@ -144,8 +153,8 @@ impl World {
 
     /// The way to a backend, answers by the loopback interface.
     pub fn way(&self, backend: IpAddr) -> Option<Way> {
-        let routes::Way { source, interface, local, .. } = *self.ways.get(&backend)?;
-        Some(Way { source, interface, local, in_place: false })
+        let routes::Way { source, interface, local, on_link, .. } = *self.ways.get(&backend)?;
+        Some(Way { source, interface, local, on_link, in_place: false })
     }
 
     /// The way to a backend of this VIP, answers in place where the kernel takes them there.

@@ -22,6 +22,8 @@ pub struct Way {
     pub interface: u32,
     /// Whether they are delivered to the node itself.
     pub local: bool,
+    /// Whether the address is a neighbour's: no router lies between.
+    pub on_link: bool,
     /// The longest of them: what was found out about the path, what the route says, or what the interface takes.
     pub mtu: u32,
 }
@@ -48,7 +50,7 @@ pub fn way(address: IpAddr) -> io::Result<Option<Way>> {
             None => return Ok(None),
         },
     };
-    Ok(Some(Way { source, interface, local, mtu }))
+    Ok(Some(Way { source, interface, local, on_link: !local && !has_router(&route), mtu }))
 }
 
 /// The source address that the kernel would use towards an address; `None` without a route to it.
@@ -139,6 +141,17 @@ fn exit(route: &RouteMessage) -> Option<u32> {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
     })
+}
+
+fn has_router(route: &RouteMessage) -> bool {
+    // What goes into a tunnel that the route describes has its next hop at the other end.
+    let is_router = |attribute: &RouteAttribute| {
+        matches!(
+            attribute,
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) | RouteAttribute::EncapType(_)
+        )
+    };
+    route.attributes.iter().any(is_router)
 }
 
 pub(super) fn ip(address: &RouteAddress) -> Option<IpAddr> {

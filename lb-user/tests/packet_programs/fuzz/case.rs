@@ -123,8 +123,9 @@ impl Case {
             0 => Way { source, ifindex: 1, local: 1, ..Way::default() },
             1 => Way::default(),
             way => {
-                let in_place = u16::from(way % 2);
-                Way { source, ifindex: setup.kernel.index(Interface::Uplink), in_place, ..Way::default() }
+                let (in_place, on_link) = (way & 1, way >> 1 & 1);
+                let ifindex = setup.kernel.index(Interface::Uplink);
+                Way { source, ifindex, in_place, on_link, ..Way::default() }
             }
         });
     }

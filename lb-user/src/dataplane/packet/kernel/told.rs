@@ -40,8 +40,13 @@ impl ToldMaps {
     pub fn way(&self, index: u32) -> Option<Way> {
         let way = self.ways.read(index);
         let source = encode::socket_addr(&Endpoint::new(way.source, 0)).ip();
-        let (interface, local, in_place) = (way.ifindex, way.local != 0, way.in_place != 0);
-        (interface != 0).then_some(Way { source, interface, local, in_place })
+        (way.ifindex != 0).then_some(Way {
+            source,
+            interface: way.ifindex,
+            local: way.local != 0,
+            on_link: way.on_link != 0,
+            in_place: way.in_place != 0,
+        })
     }
 
     /// Writes the way into a record. Where it becomes another one the interface goes first and comes last: without one the
@@ -51,14 +56,15 @@ impl ToldMaps {
             self.ways.write(index, &WayBytes::default());
             return;
         };
-        let Way { source, interface, local, in_place } = wanted;
+        let Way { source, interface, local, on_link, in_place } = wanted;
         let bytes = WayBytes {
             source: address(source),
             ifindex: interface,
             local: u16::from(local),
-            in_place: u16::from(in_place),
+            in_place: u8::from(in_place),
+            on_link: u8::from(on_link),
         };
-        let is_the_same = |old: Way| Way { in_place: wanted.in_place, ..old } == wanted;
+        let is_the_same = |old: Way| Way { on_link, in_place, ..old } == wanted;
         if !self.way(index).is_some_and(is_the_same) {
             self.ways.write(index, &WayBytes { ifindex: 0, ..bytes });
         }
