@@ -79,6 +79,8 @@ pub struct Flow {
     pub first: u16,
     /// The interface that the client's packets come in by; 0: the client is a process of this node.
     pub ifindex: u32,
+    /// When a segment last came from the backend, in ns of CLOCK_MONOTONIC. Those that pass by the stack do not count.
+    pub heard: u64,
 }
 
 /// [`Flow::state`]: the backend has answered.
@@ -109,7 +111,7 @@ pub struct Way {
     pub local: u16,
     /// 1: what comes back by this interface to processes of the node is received there; 0: by the loopback interface.
     pub in_place: u8,
-    /// 1: it is a neighbour, with no router between; 0: the routing tables are asked with every packet who the next hop is.
+    /// 1: it is a neighbour, with no router between.
     pub on_link: u8,
 }
 
@@ -208,7 +210,7 @@ mod tests {
     fn no_layout_has_padding() {
         assert_eq!(size_of::<ClientKey>(), 48);
         assert_eq!(size_of::<NodeKey>(), 32);
-        assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16);
+        assert_eq!(size_of::<Flow>(), 24 + 24 + 16 + 8 + 16 + 16 + 8);
         assert_eq!(size_of::<Way>(), 24);
         assert_eq!(size_of::<Rules>(), 32);
         assert_eq!(size_of::<Wire>(), 16);

@@ -18,6 +18,9 @@ use crate::{
     verdict::count,
 };
 
+/// What came from the backend no longer ago is what an acknowledgement answers.
+const JUST_NOW_NS: u64 = 2_000_000;
+
 /// BPF_NOEXIST, include/uapi/linux/bpf.h.
 const NEW_ONLY: u64 = 1;
 
@@ -125,6 +128,7 @@ pub fn begin(
         (*flow).state = what.state;
         (*flow).begun = bpf_ktime_get_ns();
         (*flow).seen = (*flow).begun;
+        (*flow).heard = 0;
         (*flow).to_client = 0;
         (*flow).to_backend = 0;
         (*flow).tries = what.tries;
@@ -237,40 +241,49 @@ pub fn answered(flow: *mut Flow, segment: &Segment) {
         news |= FLOW_BACKEND_DONE;
     }
     // SAFETY: a pointer that a lookup returned; aligned words.
-    unsafe { advance(&raw mut (*flow).to_client, segment) };
-    note(flow, segment, news);
+    unsafe {
+        advance(&raw mut (*flow).to_client, segment);
+        (*flow).heard = note(flow, segment, news);
+    }
 }
 
-/// Follows a segment from the client.
+/// Follows a segment from the client. Whether it only answers one that has just come from the backend.
 #[inline(always)]
-pub fn sent(flow: *mut Flow, segment: &Segment) {
+pub fn sent(flow: *mut Flow, segment: &Segment) -> bool {
     let mut news = 0;
     if segment.flags & FIN != 0 {
         news |= FLOW_CLIENT_DONE;
     }
     // SAFETY: as above.
-    unsafe { advance(&raw mut (*flow).to_backend, segment) };
-    note(flow, segment, news);
+    unsafe {
+        let has_news = advance(&raw mut (*flow).to_backend, segment);
+        let now = note(flow, segment, news);
+        !has_news && now.wrapping_sub((*flow).heard) < JUST_NOW_NS
+    }
 }
 
-/// The end of what was sent; what is sent again does not count.
+/// The end of what was sent; what is sent again does not count. Whether it is further than before.
 ///
 /// # Safety
 /// The word is aligned and lives in a map.
 #[inline(always)]
-pub unsafe fn advance(next: *mut u32, segment: &Segment) {
+pub unsafe fn advance(next: *mut u32, segment: &Segment) -> bool {
     // SAFETY: the caller's.
     unsafe {
         let known = ptr::read_volatile(next);
         let ahead = segment.end.wrapping_sub(known);
-        if segment.flags & RST == 0 && (segment.flags & SYN != 0 || (ahead != 0 && ahead < 1 << 31)) {
+        let is_further =
+            segment.flags & RST == 0 && (segment.flags & SYN != 0 || (ahead != 0 && ahead < 1 << 31));
+        if is_further {
             ptr::write_volatile(next, segment.end);
         }
+        is_further
     }
 }
 
+/// When it came.
 #[inline(always)]
-fn note(flow: *mut Flow, segment: &Segment, mut news: u32) {
+fn note(flow: *mut Flow, segment: &Segment, mut news: u32) -> u64 {
     if segment.flags & RST != 0 {
         news |= FLOW_RESET;
     }
@@ -288,6 +301,7 @@ fn note(flow: *mut Flow, segment: &Segment, mut news: u32) {
         if is_over((*flow).state) {
             uncount(flow);
         }
+        now
     }
 }
 

@@ -42,7 +42,7 @@ pub fn forward(wanted: &Wanted) -> i32 {
     let segment = match packet.kind() {
         Kind::Icmp(_) => {
             return match found.get() {
-                Some(found) => send(wanted, &node, found.flow),
+                Some(found) => send(wanted, &node, found.flow, false),
                 None => NEXT,
             };
         }
@@ -77,8 +77,8 @@ pub fn forward(wanted: &Wanted) -> i32 {
     {
         return verdict;
     }
-    flows::sent(flow, &segment);
-    send(wanted, &node, flow)
+    let is_answer = flows::sent(flow, &segment);
+    send(wanted, &node, flow, is_answer)
 }
 
 /// Why a SYN is not sent on.
@@ -210,8 +210,12 @@ fn begin(wanted: &Wanted, client: &ClientKey, node: &mut NodeKey, turn: &Turn) -
 }
 
 /// The node's own packets get the source that the backend is to see, and leave; others go on to be routed.
+///
+/// What answers a packet that has just come from a neighbour goes back to it without a look-up of the route: the way was open
+/// then. Anything else might go to an interface that is down, for which the kernel would begin to look for the neighbour in vain,
+/// and go on for a second after it is up.
 #[inline(always)]
-fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow) -> i32 {
+fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow, is_answer: bool) -> i32 {
     // SAFETY: a pointer that the lookup returned.
     let (is_host, source, index) = unsafe { ((*flow).state & FLOW_HOST != 0, (*flow).source, (*flow).index) };
     let address = if is_host { source } else { wanted.packet.src.address() };
@@ -232,7 +236,7 @@ fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow) -> i32 {
         return drop(DROP_NO_WAY);
     }
     wanted.skb.set_done();
-    match is_on_link {
+    match is_answer && is_on_link {
         true => leave_to(ifindex, node.backend.address(), wanted.packet.v6),
         false => leave(ifindex),
     }

@@ -5,7 +5,7 @@ use aya::programs::{
     links::FdLink,
     tc::{SchedClassifierLinkId, TcAttachOptions},
 };
-use lb_user::dataplane::tc::{Foreign, Mechanism, Title};
+use lb_user::dataplane::tc::{Foreign, Hooks, Mechanism, Title};
 
 use crate::trial::{Bench, Counting, NEXT, PASS, by_each, inward, knock, number, outward};
 
@@ -30,7 +30,8 @@ fn attach(bench: &Bench<'_>, counting: &Counting, interface: &str, order: LinkOr
 
 fn foreign(bench: &Bench<'_>, interface: u32) -> Vec<Foreign> {
     let hooks = bench.hooks();
-    bench.node.run(|| hooks.foreign([interface], &BTreeSet::new())).unwrap()
+    let look = || Hooks::foreign([interface], &hooks.observe()?, &BTreeSet::new());
+    bench.node.run(look).unwrap()
 }
 
 #[test]

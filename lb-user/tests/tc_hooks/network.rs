@@ -8,7 +8,7 @@ use std::{
 use lb_user::os::netlink::{
     changes,
     interfaces::{self, Framing},
-    routes::{self, Way},
+    routes::{self, Routes, Way},
 };
 use tokio::{
     sync::mpsc::{self, Receiver},
@@ -56,17 +56,17 @@ fn interfaces_are_listed_with_what_they_are() {
 #[test]
 fn the_way_to_a_backend_is_what_the_kernel_would_take() {
     let lab = Lab::new();
-    let way = |address| lab.node.run(|| routes::way(ip(address))).unwrap();
+    let way = |address| lab.node.run(|| Routes::open()?.way(ip(address))).unwrap();
     let uplink =
         lab.node.run(interfaces::list).unwrap().found.iter().find(|i| i.name == "eth0").unwrap().index;
     for (master, node) in [(MASTER, NODE), (MASTER6, NODE6)] {
         let source = ip(node);
-        let there = Way { source, interface: uplink, local: false, on_link: true, mtu: 1500 };
+        let there = Way { source, interface: uplink, local: false, on_link: true, mtu: None };
         assert_eq!(way(master), Some(there));
-        let here = Way { interface: routes::LOOPBACK, local: true, on_link: false, mtu: 65536, ..there };
+        let here = Way { interface: routes::LOOPBACK, local: true, on_link: false, ..there };
         assert_eq!(way(node), Some(here));
         lab.node.sh(&format!("ip route add {master} dev eth0 mtu 1280"));
-        assert_eq!(way(master), Some(Way { mtu: 1280, ..there }));
+        assert_eq!(way(master), Some(Way { mtu: Some(1280), ..there }));
     }
     lab.node.sh("ip route add 172.20.0.0/16 via 192.168.77.3; ip route add fd99::/64 via fd77::3
                  ip route add 172.20.0.3 via inet6 fd77::3
@@ -75,7 +75,7 @@ fn the_way_to_a_backend_is_what_the_kernel_would_take() {
     for (behind, node) in
         [("172.20.0.1", NODE), ("172.20.0.3", NODE), ("172.20.0.4", NODE), ("fd99::1", NODE6)]
     {
-        let expected = Way { source: ip(node), interface: uplink, local: false, on_link: false, mtu: 1500 };
+        let expected = Way { source: ip(node), interface: uplink, local: false, on_link: false, mtu: None };
         assert_eq!(way(behind), Some(expected), "behind a router");
     }
     for nowhere in ["172.20.0.2", "fd99::2", "172.21.0.1", "224.0.0.1", "192.168.77.255"] {
@@ -92,7 +92,7 @@ fn whether_packets_from_a_vip_are_taken_at_an_interface_is_what_rp_filter_says()
     let lab = Lab::new();
     let uplink =
         lab.node.run(interfaces::list).unwrap().found.iter().find(|i| i.name == "eth0").unwrap().index;
-    let takes = |from, to| lab.node.run(|| routes::takes(uplink, ip(from), ip(to))).unwrap();
+    let takes = |from, to| lab.node.run(|| Routes::open()?.takes(uplink, ip(from), ip(to))).unwrap();
     lab.node.sh(&format!(
         "ip route add {VIP} dev lo scope link table local; ip -6 route add local fd99::1 dev lo"
     ));

@@ -12,7 +12,7 @@ use super::{
     Options,
     world::{self, World},
 };
-use crate::os::netlink::{routes, vip_routes::VipRoute};
+use crate::os::netlink::{routes::Routes, vip_routes::VipRoute};
 
 /// Whether the kernel takes answers from a VIP at an interface, for those that it was asked about: none while somebody on the
 /// node would miss them at the loopback interface, or before there is a route to the VIP. What cannot be known is a no.
@@ -31,10 +31,14 @@ pub fn look(
         ways.filter(|way| !way.local).map(move |way| (vip, way.interface, way.source))
     });
     let asked: BTreeSet<_> = pairs.filter(|(vip, ..)| routes.contains_key(vip)).collect();
-    let mut taken = BTreeMap::new();
+    let (mut kernel, mut taken) = (Routes::open(), BTreeMap::new());
     for (vip, interface, source) in asked {
-        let is_taken = routes::takes(interface, vip, source).unwrap_or_else(|error| {
-            tracing::debug!(%vip, interface, %error, "cannot tell whether answers are taken");
+        let told = match &mut kernel {
+            Ok(kernel) => kernel.takes(interface, vip, source).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let is_taken = told.unwrap_or_else(|error| {
+            tracing::debug!(%vip, interface, error, "cannot tell whether answers are taken");
             false
         });
         // Of several addresses of the node one that is refused counts for all.

@@ -4,25 +4,27 @@ use std::collections::BTreeSet;
 
 use lb_core::model::Scope;
 
-use super::{PacketDataplane, kernel::pins};
+use super::{PacketDataplane, Running, kernel::pins};
 use crate::{
     dataplane::{
-        DataplaneError, Inspection, socket,
+        DataplaneError, Inspection,
         tc::{Direction, Foreign, Hung, Place, Title},
     },
     os::netlink::routes::LOOPBACK,
 };
 
-pub(super) fn inspect(plane: &PacketDataplane) -> Result<Inspection, DataplaneError> {
-    let hung = plane.hooks.observe()?;
+pub(super) fn inspect(plane: &mut PacketDataplane) -> Result<Inspection, DataplaneError> {
+    let Running { hung, foreign } = match plane.running.take() {
+        Some(running) => running,
+        None => plane.running()?,
+    };
+    let foreign = foreign?;
     let running: BTreeSet<Place> =
         hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
     let interfaces: BTreeSet<u32> = running.iter().map(|place| place.interface).collect();
-    let own = socket::rescue_programs(&plane.options.bpffs);
-    let foreign = plane.hooks.foreign(interfaces.iter().copied(), &own)?;
     Ok(Inspection {
         ineffective: ineffective(&running),
-        warnings: [warnings(plane, &foreign), slow(plane)].concat(),
+        warnings: [before(plane, &foreign, &running), warnings(plane), slow(plane)].concat(),
         facts: [facts(plane, &interfaces), wires(plane)?].concat(),
     })
 }
@@ -32,13 +34,19 @@ fn ineffective(running: &BTreeSet<Place>) -> Option<String> {
     (!running.contains(&own)).then(|| "no program runs on the loopback interface".to_owned())
 }
 
-fn warnings(plane: &PacketDataplane, foreign: &[Foreign]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for Foreign { place, title, .. } in foreign.iter().filter(|foreign| foreign.before) {
+/// Who has packets before our programs do.
+fn before(plane: &PacketDataplane, foreign: &[Foreign], running: &BTreeSet<Place>) -> Vec<String> {
+    let before = foreign.iter().filter(|foreign| foreign.before && running.contains(&foreign.place));
+    let warnings = before.map(|Foreign { place, title, .. }| {
         let name = plane.world.name(place.interface);
         let what = format!("{} runs before ours on {name}, {}", whose(title), place.direction);
-        warnings.push(format!("{what}: packets that it does not pass on do not reach a backend"));
-    }
+        format!("{what}: packets that it does not pass on do not reach a backend")
+    });
+    warnings.collect()
+}
+
+fn warnings(plane: &PacketDataplane) -> Vec<String> {
+    let mut warnings = Vec::new();
     for (place, error) in &plane.refused {
         let name = plane.world.name(place.interface);
         warnings.push(format!("no program runs on {name}, {}: {error}", place.direction));

@@ -3,8 +3,8 @@
 //!
 //! `world` is what is found on the node, `native` the kernel's state as data; `kernel` makes the calls, `evict` ends
 //! connections, `sweep` takes those out of the table that are over, `list` shows them; `lower` is what should be done,
-//! `plan` says it, `survey` what stands in the way, `onlookers` who would miss packets that pass by the stack,
-//! `answers` where those to the node's own processes may be received.
+//! `plan` says it, `pinned` is about what there is without an agent, `survey` about what stands in the way, `onlookers` about
+//! who would miss packets that pass by the stack, `answers` about where those to the node's own processes may be received.
 
 mod answers;
 mod evict;
@@ -14,6 +14,7 @@ mod list;
 mod lower;
 mod native;
 mod onlookers;
+mod pinned;
 mod plan;
 mod survey;
 mod sweep;
@@ -46,9 +47,10 @@ use self::{
     world::{Rules, World},
 };
 use super::{
-    Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported,
-    services::{Tables, remove_pins},
-    tc::{self, Hooks, Owner, Place, Program, ROUTES},
+    Counters, Dataplane, DataplaneError, Evicted, Inspection, Unsupported,
+    services::Tables,
+    socket,
+    tc::{self, Foreign, Hooks, Hung, Owner, Place, Program, ROUTES},
     xdp,
 };
 use crate::os::{bpffs, lock::AgentLock, netlink::routes::LOOPBACK};
@@ -104,6 +106,8 @@ pub struct PacketDataplane {
     evictor: Evictor,
     /// As it was found at the last look.
     world: World,
+    /// What ran on interfaces then, for whoever asks next; `None`: it has been changed since, or asked for.
+    running: Option<Running>,
     /// Interfaces on which a program could not be put, and why.
     refused: BTreeMap<Place, String>,
     /// How many were put on interfaces since the last look, and whether there are more to come.
@@ -138,6 +142,7 @@ impl PacketDataplane {
             room,
             evictor: Evictor::new(),
             world: World::default(),
+            running: None,
             refused: BTreeMap::new(),
             attached: 0,
             unfinished: false,
@@ -155,40 +160,13 @@ impl PacketDataplane {
         self
     }
 
-    /// What the kernel holds, without loading or changing anything; `None` when nothing is pinned.
-    ///
-    /// # Errors
-    /// When what is pinned cannot be read.
-    pub fn peek(bpffs: &Path) -> Result<Option<Peeked>, DataplaneError> {
-        let pins = pins(bpffs);
-        if !pins.base().exists() {
-            return Ok(None);
-        }
-        let tables = Tables::new(PacketMaps::open(&pins)?);
-        let services = tables.observe()?.into_iter().map(|(vip, service)| (vip, service.into())).collect();
-        let counters = tables.counters()?;
-        Ok(Some(Peeked { services, takes: tables.look().told().rules().takes, counters }))
-    }
-
-    /// Removes everything that any version of the agent ever pinned below `bpffs` for packets, and its routes.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn cleanup(bpffs: &Path) -> Result<Vec<String>, DataplaneError> {
-        let mut removed = Vec::new();
-        let routes = ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?;
-        for vip in routes.into_keys() {
-            ROUTES.remove(vip).map_err(DataplaneError::failed("remove the route of", vip.to_string()))?;
-            removed.push(format!("the route of {vip}"));
-        }
-        let wires = fast(bpffs).cleanup()?;
-        removed.extend(wires.iter().map(|wire| format!("the XDP program on interface {wire}")));
-        // Filters outlive what is pinned, which may have been lost.
-        let places = Hooks::cleanup(&pins(bpffs).links(), &made(bpffs), Owner::Packet)?;
-        removed.extend(places.iter().map(|place| format!("the program on {place}")));
-        removed.extend(remove_pins(bpffs, LAYOUT, |_| true)?);
-        bpffs::release(bpffs)?;
-        Ok(removed)
+    /// What runs on the interfaces where something should, and where something of ours does.
+    fn running(&self) -> Result<Running, DataplaneError> {
+        let hung = self.hooks.observe()?;
+        let mut interfaces = self.world.followed(&self.options.interfaces);
+        interfaces.extend(hung.keys().map(|place| place.interface));
+        let foreign = Hooks::foreign(interfaces, &hung, &socket::rescue_programs(&self.options.bpffs));
+        Ok(Running { hung, foreign })
     }
 
     fn rules(&self) -> Rules {
@@ -250,6 +228,14 @@ impl PacketDataplane {
     }
 }
 
+/// What runs on interfaces.
+struct Running {
+    /// Where ours do, or did.
+    hung: BTreeMap<Place, Hung>,
+    /// What others have there.
+    foreign: Result<Vec<Foreign>, DataplaneError>,
+}
+
 /// Where XDP's programs on interfaces are pinned.
 fn fast(bpffs: &Path) -> xdp::Links {
     xdp::Links::new(pins(bpffs).base().join("wires"))
@@ -260,17 +246,6 @@ pub(super) fn made(bpffs: &Path) -> PathBuf {
     bpffs.join("qdiscs")
 }
 
-/// What is read without an agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peeked {
-    /// Each service under its VIP.
-    pub services: BTreeMap<SocketAddr, HeldService>,
-    /// Whether new connections are taken.
-    pub takes: bool,
-    /// What was counted.
-    pub counters: BTreeMap<Pair, Counters>,
-}
-
 impl Dataplane for PacketDataplane {
     const KIND: DataplaneKind = DataplaneKind::Packet;
 
@@ -278,15 +253,17 @@ impl Dataplane for PacketDataplane {
     type Change = Change;
 
     fn observe(&mut self, desired: &DesiredState) -> Result<PacketState, DataplaneError> {
+        self.running = None;
         self.world =
             World::look(desired).map_err(DataplaneError::failed("look at", "interfaces and routes"))?;
         (self.attached, self.unfinished) = (0, false);
         let fast = self.fast.observe()?;
         self.world.wires = Wires::look(&self.options, &self.world.interfaces, &fast)
             .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
-        let hooks = self.hooks.observe()?;
-        let foreign = |interfaces, own: &_| self.hooks.foreign(interfaces, own);
-        self.world.onlookers = onlookers::look(&self.options, &self.world, &hooks, foreign);
+        let running = self.running()?;
+        let hooks = running.hung.clone();
+        self.world.onlookers = onlookers::look(&self.options, &self.world, &running);
+        self.running = Some(running);
         self.slow.retain(|interface, _| self.world.wires.used.contains_key(interface));
         let routes = ROUTES.observe().map_err(DataplaneError::failed("list", "routes"))?;
         self.world.answers = answers::look(&self.options, desired, &self.world, &routes);
@@ -319,7 +296,10 @@ impl Dataplane for PacketDataplane {
 
     fn apply(&mut self, change: &Change) -> Result<(), DataplaneError> {
         match change {
-            Change::Hook(change) => self.hook(*change),
+            Change::Hook(change) => {
+                self.running = None;
+                self.hook(*change)
+            }
             Change::Fast(change) => {
                 self.speed(*change);
                 Ok(())

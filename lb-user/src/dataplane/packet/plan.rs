@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lb_core::desired::DesiredState;
 
 use super::{
-    Options, PacketDataplane, PacketState, answers, fast,
+    Options, PacketDataplane, PacketState, Running, answers, fast,
     kernel::{PacketMaps, WireMaps, pins},
     lower::lower,
     made, native, onlookers,
@@ -15,6 +15,7 @@ use super::{
 use crate::dataplane::{
     DataplaneError,
     services::{Pins, Tables},
+    socket,
     tc::{self, Hooks, Hung, Owner, Place, ROUTES},
     xdp,
 };
@@ -35,9 +36,10 @@ impl PacketDataplane {
         };
         world.wires = Wires::look(options, &world.interfaces, &observed.fast)
             .map_err(DataplaneError::failed("look at", "interfaces for XDP"))?;
-        let (links, made) = (pins(&options.bpffs).links(), made(&options.bpffs));
-        let foreign = |interfaces, own: &_| Hooks::peek_foreign(&links, &made, interfaces, own);
-        world.onlookers = onlookers::look(options, &world, &observed.hooks, foreign);
+        let ours = socket::rescue_programs(&options.bpffs);
+        let foreign = Hooks::foreign(world.followed(&options.interfaces), &observed.hooks, &ours);
+        let here = Running { hung: observed.hooks.clone(), foreign };
+        world.onlookers = onlookers::look(options, &world, &here);
         world.answers = answers::look(options, desired, &world, &observed.routes);
         let speeding = |interface: u32| match observed.fast.get(&interface) {
             Some(Hung::Program(id)) => Some(*id),

@@ -41,8 +41,7 @@ impl PacketDataplane {
         facts.wires = wires.used.keys().map(|wire| world.name(*wire)).collect();
         let refused = wires.refused.iter();
         facts.no_xdp = refused.map(|(wire, why)| format!("{}: {why}", world.name(*wire))).collect();
-        let places = world.places(|name| options.interfaces.has(name));
-        let followed: BTreeSet<u32> = places.into_iter().map(|(place, _)| place.interface).collect();
+        let followed = world.followed(&options.interfaces);
         for interface in world.interfaces.iter().filter(|interface| followed.contains(&interface.index)) {
             match interface.index {
                 LOOPBACK => {}
@@ -68,8 +67,8 @@ fn before(options: &Options, world: &World) -> Result<Vec<String>, DataplaneErro
     let running: BTreeSet<Place> =
         hung.iter().filter(|(_, hung)| matches!(hung, Hung::Program(_))).map(|(place, _)| *place).collect();
     let own = socket::rescue_programs(&options.bpffs);
-    let interfaces = running.iter().map(|place| place.interface).collect();
-    let foreign = Hooks::peek_foreign(&links, &made, interfaces, &own)?;
+    let interfaces: BTreeSet<u32> = running.iter().map(|place| place.interface).collect();
+    let foreign = Hooks::foreign(interfaces, &hung, &own)?;
     let lines =
         foreign.iter().filter(|foreign| foreign.before && running.contains(&foreign.place)).map(|foreign| {
             format!(

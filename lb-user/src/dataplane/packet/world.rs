@@ -8,14 +8,14 @@ use std::{
     ops::Range,
 };
 
-use lb_core::desired::DesiredState;
+use lb_core::{config::Interfaces, desired::DesiredState};
 
 use super::wires::Wires;
 use crate::{
     dataplane::tc::{Direction, Place},
     os::netlink::{
         interfaces::{self, Framing, Interface},
-        routes::{self, LOOPBACK},
+        routes::{self, LOOPBACK, Routes},
         vip_routes::VipRoute,
     },
 };
@@ -135,9 +135,9 @@ impl World {
     /// As [`World::look`].
     pub fn look_towards(backends: BTreeSet<IpAddr>) -> io::Result<Self> {
         let interfaces::Interfaces { found, left_out } = interfaces::list()?;
-        let mut ways = BTreeMap::new();
+        let (mut routes, mut ways) = (Routes::open()?, BTreeMap::new());
         for backend in backends {
-            ways.extend(routes::way(backend)?.map(|way| (backend, way)));
+            ways.extend(routes.way(backend)?.map(|way| (backend, way)));
         }
         let setting = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (ports, are_chosen) = ports(&setting(CHOSEN));
@@ -206,6 +206,11 @@ impl World {
         places
     }
 
+    /// The interfaces of [`World::places`].
+    pub fn followed(&self, interfaces: &Interfaces) -> BTreeSet<u32> {
+        self.places(|name| interfaces.has(name)).into_iter().map(|(place, _)| place.interface).collect()
+    }
+
     /// Where programs run that follow rescued connections: in both directions on the interfaces that lead to a backend, and on
     /// the way out by the loopback interface where one is on this node.
     pub fn uplinks(&self) -> Vec<(Place, Framing)> {
@@ -225,12 +230,17 @@ impl World {
         places
     }
 
+    /// The longest packet that an interface takes.
+    fn mtu(&self, index: u32) -> Option<u32> {
+        self.interfaces.iter().find(|interface| interface.index == index).map(|interface| interface.mtu)
+    }
+
     /// The route to the VIP of some backends: by the source that the first one which is not on the node is reached from, and
     /// with the smallest MTU of the ways to all of them.
     pub fn vip_route(&self, vip: IpAddr, backends: &[SocketAddr]) -> Option<VipRoute> {
         let ways = || backends.iter().filter_map(|backend| self.ways.get(&backend.ip()));
         let chosen = ways().find(|way| !way.local).or_else(|| ways().next())?;
-        let mtu = ways().filter(|way| !way.local).map(|way| way.mtu).min();
+        let mtu = ways().filter(|way| !way.local).filter_map(|way| way.mtu.or(self.mtu(way.interface))).min();
         (chosen.source.is_ipv4() == vip.is_ipv4()).then_some(VipRoute { source: Some(chosen.source), mtu })
     }
 }

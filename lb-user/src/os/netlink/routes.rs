@@ -8,7 +8,7 @@ use netlink_packet_route::{
 };
 use rustix::io::Errno;
 
-use super::{interfaces, is, rtnl::Rtnl};
+use super::{is, rtnl::Rtnl};
 
 /// LOOPBACK_IFINDEX, include/net/flow.h: the same in every network namespace.
 pub const LOOPBACK: u32 = 1;
@@ -24,33 +24,82 @@ pub struct Way {
     pub local: bool,
     /// Whether the address is a neighbour's: no router lies between.
     pub on_link: bool,
-    /// The longest of them: what was found out about the path, what the route says, or what the interface takes.
-    pub mtu: u32,
+    /// The longest of them, if something was found out about the path or the route says so; else what the interface takes.
+    pub mtu: Option<u32>,
 }
 
-/// The way to an address; `None` without a route to it.
-///
-/// # Errors
-/// When the kernel refuses or is silent.
-pub fn way(address: IpAddr) -> io::Result<Option<Way>> {
-    let Some(route) = look_up(address)? else { return Ok(None) };
-    let local = match route.header.kind {
-        RouteType::Local => true,
-        RouteType::Unicast => false,
-        _ => return Ok(None),
-    };
-    let Some(source) = source(&route) else { return Ok(None) };
-    let interface = if local { Some(LOOPBACK) } else { exit(&route) };
-    let Some(interface) = interface else { return Ok(None) };
-    let mtu = match mtu(&route) {
-        Some(mtu) => mtu,
-        None => match interfaces::one(interface)? {
-            Some(interface) => interface.mtu,
-            // It went meanwhile, and the route with it.
-            None => return Ok(None),
-        },
-    };
-    Ok(Some(Way { source, interface, local, on_link: !local && !has_router(&route), mtu }))
+/// Questions about routes.
+pub struct Routes(Rtnl);
+
+impl Routes {
+    /// Opens a socket for them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open() -> io::Result<Self> {
+        Rtnl::open().map(Self)
+    }
+
+    /// The way to an address; `None` without a route to it.
+    ///
+    /// # Errors
+    /// When the kernel refuses or is silent.
+    pub fn way(&mut self, address: IpAddr) -> io::Result<Option<Way>> {
+        let Some(route) = self.look_up(address)? else { return Ok(None) };
+        let local = match route.header.kind {
+            RouteType::Local => true,
+            RouteType::Unicast => false,
+            _ => return Ok(None),
+        };
+        let (Some(source), Some(interface)) =
+            (source(&route), if local { Some(LOOPBACK) } else { exit(&route) })
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Way { source, interface, local, on_link: !local && !has_router(&route), mtu: mtu(&route) }))
+    }
+
+    /// Whether the kernel delivers packets from one address to another of the node's own that come in by an interface. Not so
+    /// where rp_filter, ip-sysctl.rst, wants the way back to lead by that interface.
+    ///
+    /// # Errors
+    /// When the kernel is silent, or cannot tell.
+    pub fn takes(&mut self, interface: u32, from: IpAddr, to: IpAddr) -> io::Result<bool> {
+        let mut message = question(to);
+        message.header.source_prefix_length = bits(from);
+        message.attributes.extend([RouteAttribute::Source(from.into()), RouteAttribute::Iif(interface)]);
+        match self.0.ask(RouteNetlinkMessage::GetRoute(message), 0) {
+            Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
+            Ok(_) => Ok(false),
+            // What fib_validate_source and ip_route_input_slow refuse with, net/ipv4.
+            Err(e)
+                if [Errno::XDEV, Errno::INVAL, Errno::HOSTUNREACH, Errno::NODEV]
+                    .iter()
+                    .any(|errno| is(&e, *errno)) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The route that the kernel would take.
+    fn look_up(&mut self, address: IpAddr) -> io::Result<Option<RouteMessage>> {
+        match self.0.ask(RouteNetlinkMessage::GetRoute(question(address)), 0) {
+            Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
+            Ok(_) => Ok(None),
+            // No route, or one of type unreachable, prohibit or blackhole: the errors of fib_props, net/ipv4/fib_semantics.c.
+            Err(e)
+                if [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS]
+                    .iter()
+                    .any(|errno| is(&e, *errno)) =>
+            {
+                Ok(None)
+            }
+            Err(e) if is(&e, Errno::INVAL) || is_without_family(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
 }
 
 /// The source address that the kernel would use towards an address; `None` without a route to it.
@@ -58,31 +107,7 @@ pub fn way(address: IpAddr) -> io::Result<Option<Way>> {
 /// # Errors
 /// When the kernel refuses or is silent.
 pub fn source_towards(address: IpAddr) -> io::Result<Option<IpAddr>> {
-    Ok(look_up(address)?.as_ref().and_then(source))
-}
-
-/// Whether the kernel delivers packets from one address to another of the node's own that come in by an interface. Not so where
-/// rp_filter, ip-sysctl.rst, wants the way back to lead by that interface.
-///
-/// # Errors
-/// When the kernel is silent, or cannot tell.
-pub fn takes(interface: u32, from: IpAddr, to: IpAddr) -> io::Result<bool> {
-    let mut message = question(to);
-    message.header.source_prefix_length = bits(from);
-    message.attributes.extend([RouteAttribute::Source(from.into()), RouteAttribute::Iif(interface)]);
-    match Rtnl::open()?.ask(RouteNetlinkMessage::GetRoute(message), 0) {
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(route.header.kind == RouteType::Local),
-        Ok(_) => Ok(false),
-        // What fib_validate_source and ip_route_input_slow refuse with, net/ipv4.
-        Err(e)
-            if [Errno::XDEV, Errno::INVAL, Errno::HOSTUNREACH, Errno::NODEV]
-                .iter()
-                .any(|errno| is(&e, *errno)) =>
-        {
-            Ok(false)
-        }
-        Err(e) => Err(e),
-    }
+    Ok(Routes::open()?.look_up(address)?.as_ref().and_then(source))
 }
 
 /// Whether packets to an address are delivered to this node itself.
@@ -90,23 +115,7 @@ pub fn takes(interface: u32, from: IpAddr, to: IpAddr) -> io::Result<bool> {
 /// # Errors
 /// When the kernel refuses or is silent.
 pub fn is_local(address: IpAddr) -> io::Result<bool> {
-    Ok(look_up(address)?.is_some_and(|route| route.header.kind == RouteType::Local))
-}
-
-/// The route that the kernel would take.
-fn look_up(address: IpAddr) -> io::Result<Option<RouteMessage>> {
-    match Rtnl::open()?.ask(RouteNetlinkMessage::GetRoute(question(address)), 0) {
-        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(Some(route)),
-        Ok(_) => Ok(None),
-        // No route, or one of type unreachable, prohibit or blackhole: the errors of fib_props, net/ipv4/fib_semantics.c.
-        Err(e)
-            if [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS].iter().any(|errno| is(&e, *errno)) =>
-        {
-            Ok(None)
-        }
-        Err(e) if is(&e, Errno::INVAL) || is_without_family(&e) => Ok(None),
-        Err(e) => Err(e),
-    }
+    Ok(Routes::open()?.look_up(address)?.is_some_and(|route| route.header.kind == RouteType::Local))
 }
 
 /// What asks for the route to an address.

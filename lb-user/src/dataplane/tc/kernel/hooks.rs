@@ -89,19 +89,6 @@ impl Hooks {
         Ok(found)
     }
 
-    /// [`Hooks::foreign`], of ours without changing anything.
-    ///
-    /// # Errors
-    /// When the kernel refuses or is silent.
-    pub fn peek_foreign(
-        links: &Path,
-        made: &Path,
-        interfaces: BTreeSet<u32>,
-        own: &BTreeSet<u32>,
-    ) -> Result<Vec<Foreign>, DataplaneError> {
-        Self::new(links, made, Owner::Packet, Mechanism::Tcx).foreign(interfaces, own)
-    }
-
     /// How programs are attached.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
@@ -170,29 +157,29 @@ impl Hooks {
         Ok(mended)
     }
 
-    /// Others' programs and filters in both directions of interfaces, in the order in which they run. `own` are the ids of
-    /// programs of ours that others have attached: they are not told.
+    /// Others' programs and filters in both directions of interfaces, in the order in which they run. What is in `hung` is not
+    /// told, nor are programs of these ids, which are ours too.
     ///
     /// # Errors
     /// When the kernel refuses or is silent.
     pub fn foreign(
-        &self,
         interfaces: impl IntoIterator<Item = u32>,
-        own: &BTreeSet<u32>,
+        hung: &BTreeMap<Place, Hung>,
+        ours: &BTreeSet<u32>,
     ) -> Result<Vec<Foreign>, DataplaneError> {
+        let running = hung.values().filter_map(|hung| match hung {
+            Hung::Program(id) => Some(*id),
+            Hung::Nothing => None,
+        });
+        let ours: BTreeSet<u32> = ours.iter().copied().chain(running).collect();
         let look = || {
-            let mut own = own.clone();
-            own.extend(self.links.observe()?.into_values().filter_map(|hung| match hung {
-                Hung::Program(id) => Some(id),
-                Hung::Nothing => None,
-            }));
             let mut rtnl = Rtnl::open()?;
             let qdiscs = qdisc::list(&mut rtnl)?;
             let mut found = Vec::new();
             for interface in interfaces {
                 let qdisc = qdiscs.get(&interface).copied();
                 for direction in Direction::ALL {
-                    found.extend(foreign::at(&mut rtnl, Place { interface, direction }, qdisc, &own)?);
+                    found.extend(foreign::at(&mut rtnl, Place { interface, direction }, qdisc, &ours)?);
                 }
             }
             io::Result::Ok(found)
