@@ -65,6 +65,8 @@ const KERNEL: &str = "6.1";
 /// As in the tests: with two processors an emulated machine was seen to hang.
 const CPUS: u8 = 1;
 const MEMORY: &str = "4G";
+/// In seconds. An agent looks at its node every five: so every slice has its share of that.
+const IPVS_SLICE: u8 = 5;
 /// A machine that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(40 * 60);
 /// How much longer deadlines are in a machine than on its host.
@@ -151,7 +153,7 @@ fn arguments(args: &Args, typed: &str) -> Vec<String> {
 fn measure_ipvs(args: &Args, bench: &Path, lbctl: &Path, figures: &Path) -> Result<()> {
     let rounds = if args.quick { "1" } else { "2" };
     let script = format!(
-        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice 1 --settle 3 --json {}",
+        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice {IPVS_SLICE} --settle 3 --json {}",
         process::quoted(&bench.to_string_lossy()),
         process::quoted(&figures.to_string_lossy()),
     );

@@ -34,7 +34,7 @@ fn a_syn_goes_to_a_backend_and_is_entered_once() {
         assert_eq!(flow.ifindex, if is_host { 0 } else { setup.kernel.index(Interface::Facing) });
         assert_eq!((flow.index, flow.tries, flow.to_client), (0, 0, 0));
         assert_eq!(flow.to_backend, 0xfedc_ba99);
-        assert!(flow.begun > 0 && flow.seen == flow.begun);
+        assert!(flow.begun > 0 && flow.seen == flow.begun && flow.heard == 0);
         assert_eq!(setup.tally(), tally([(TALLY_BEGUN, 1)]));
         let record = setup.backend_record(0);
         assert_eq!((record.total, record.active, record.refused), (1, 0, 0));
@@ -49,8 +49,10 @@ fn an_agreed_connection_moves_to_the_table_that_no_syn_displaces() {
         let flow = talk.flow(setup);
         assert_eq!(flow.state & !FLOW_HOST, FLOW_ANSWERED);
         assert_eq!(flow.to_client, 501);
+        assert!(flow.heard > flow.begun);
         assert_eq!(setup.counted(), [1, 1, 0, 0]);
         talk.sends(setup, ACK, |_| {});
+        assert_eq!(talk.flow(setup).heard, flow.heard, "what the client sends is not heard from the backend");
         assert_eq!(setup.counted(), [0, 0, 1, 1]);
         assert_eq!(talk.flow(setup).state & !FLOW_HOST, FLOW_ANSWERED | FLOW_COUNTED);
         assert_eq!(setup.tally(), tally([(TALLY_BEGUN, 1), (TALLY_OPENED, 1)]));
