@@ -10,7 +10,9 @@ mod reset;
 mod rewrite;
 mod wire;
 
-pub use parse::{ACK, FIN, Kind, Packet, Parsed, RST, SYN, Segment, parse, parse_plain};
+pub use parse::{
+    ACK, FIN, Kind, Packet, Parsed, RST, SYN, Segment, parse, parse_near_v4, parse_near_v6, parse_plain,
+};
 pub use reset::{Reply, reply_with_reset};
-pub use rewrite::{Edit, pass_on, rewrite};
+pub use rewrite::{Edit, Reach, pass_on, rewrite, rewrite_near};
 pub use wire::{Link, Skb};

@@ -130,22 +130,61 @@ pub struct Inner {
 /// Reads the headers. Fragments but the first have no ports and are foreign.
 #[inline(always)]
 pub fn parse(skb: Skb, link: Link) -> Parsed {
-    if skb.protocol() == IPV4
-        && let Some(packet) = plain_v4(skb, link)
-    {
-        return Parsed::Packet(packet);
-    }
-    if skb.protocol() == IPV6
-        && let Some(packet) = plain_v6(skb, link)
-    {
-        return Parsed::Packet(packet);
-    }
     match network_header(skb, link) {
         Some((l3, IPV4)) => parse_v4(skb, l3),
         Some((l3, IPV6)) => parse_v6(skb, l3, Chain::Followed),
         _ => None,
     }
     .map_or(Parsed::Foreign, Parsed::Packet)
+}
+
+/// What most packets are: a whole TCP segment over IPv4 without options, its headers where they can be read without a copy.
+/// `None`: it has to be looked at closely, by [`parse`].
+#[inline(always)]
+pub fn parse_near_v4(skb: Skb, link: Link) -> Option<Packet> {
+    if skb.protocol() != IPV4 {
+        return None;
+    }
+    let l3 = link.header();
+    let headers = skb.peek(l3, 40)?;
+    let (first, v4_word) = (u32::from_be(headers.word::<0>()), headers.word::<8>());
+    let is_fragment = u32::from_be(headers.word::<4>()) & 0x3fff != 0;
+    if first >> 24 != 0x45 || is_fragment || u32::from_be(v4_word) >> 16 & 0xff != TCP {
+        return None;
+    }
+    let end = match first & 0xffff {
+        0 => skb.len(),
+        total => l3 + total,
+    };
+    let at = Layers { l3, l4: l3 + 20, v6: false, v4_word, end };
+    let tcp = [headers.word::<20>(), headers.word::<24>(), 0, headers.word::<32>(), 0];
+    let (src, dst) = (headers.word::<12>(), headers.word::<16>());
+    let (src, dst) = (Address::from_v4_word(src), Address::from_v4_word(dst));
+    Some(whole(tcp.map(u32::from_be), at, src, dst, false))
+}
+
+/// As [`parse_near_v4`], over IPv6 without extension headers.
+#[inline(always)]
+pub fn parse_near_v6(skb: Skb, link: Link) -> Option<Packet> {
+    if skb.protocol() != IPV6 {
+        return None;
+    }
+    let l3 = link.header();
+    let headers = skb.peek(l3, 60)?;
+    let (first, second) = (u32::from_be(headers.word::<0>()), u32::from_be(headers.word::<4>()));
+    if first >> 28 != 6 || second >> 8 & 0xff != TCP {
+        return None;
+    }
+    let end = match second >> 16 {
+        0 => skb.len(),
+        payload => l3 + 40 + payload,
+    };
+    let at = Layers { l3, l4: l3 + 40, v6: true, v4_word: 0, end };
+    let tcp = [headers.word::<40>(), headers.word::<44>(), 0, headers.word::<52>(), 0];
+    let src = [headers.word::<8>(), headers.word::<12>(), headers.word::<16>(), headers.word::<20>()];
+    let dst = [headers.word::<24>(), headers.word::<28>(), headers.word::<32>(), headers.word::<36>()];
+    let (src, dst) = (Address::from_v6_words(src), Address::from_v6_words(dst));
+    Some(whole(tcp.map(u32::from_be), at, src, dst, false))
 }
 
 /// As [`parse`], but what has a tag inside, or IPv6 extension headers, is foreign: no packet between this node's own sockets
@@ -184,49 +223,6 @@ fn network_header(skb: Skb, link: Link) -> Option<(u32, u16)> {
         return Some((header + 4, protocol));
     }
     Some((header + 8, skb.load(header + 6)?))
-}
-
-/// What most packets are: a TCP segment over IPv4 without options, whole, its headers where they can be read without a copy.
-/// `None`: it has to be looked at closely.
-#[inline(always)]
-fn plain_v4(skb: Skb, link: Link) -> Option<Packet> {
-    let l3 = link.header();
-    let headers = skb.peek(l3, 40)?;
-    let (first, v4_word) = (u32::from_be(headers.word::<0>()), headers.word::<8>());
-    let is_fragment = u32::from_be(headers.word::<4>()) & 0x3fff != 0;
-    if first >> 24 != 0x45 || is_fragment || u32::from_be(v4_word) >> 16 & 0xff != TCP {
-        return None;
-    }
-    let end = match first & 0xffff {
-        0 => skb.len(),
-        total => l3 + total,
-    };
-    let at = Layers { l3, l4: l3 + 20, v6: false, v4_word, end };
-    let tcp = [headers.word::<20>(), headers.word::<24>(), 0, headers.word::<32>(), 0];
-    let (src, dst) = (headers.word::<12>(), headers.word::<16>());
-    let (src, dst) = (Address::from_v4_word(src), Address::from_v4_word(dst));
-    Some(whole(tcp.map(u32::from_be), at, src, dst, false))
-}
-
-/// As [`plain_v4`], over IPv6 without extension headers.
-#[inline(always)]
-fn plain_v6(skb: Skb, link: Link) -> Option<Packet> {
-    let l3 = link.header();
-    let headers = skb.peek(l3, 60)?;
-    let (first, second) = (u32::from_be(headers.word::<0>()), u32::from_be(headers.word::<4>()));
-    if first >> 28 != 6 || second >> 8 & 0xff != TCP {
-        return None;
-    }
-    let end = match second >> 16 {
-        0 => skb.len(),
-        payload => l3 + 40 + payload,
-    };
-    let at = Layers { l3, l4: l3 + 40, v6: true, v4_word: 0, end };
-    let tcp = [headers.word::<40>(), headers.word::<44>(), 0, headers.word::<52>(), 0];
-    let src = [headers.word::<8>(), headers.word::<12>(), headers.word::<16>(), headers.word::<20>()];
-    let dst = [headers.word::<24>(), headers.word::<28>(), headers.word::<32>(), headers.word::<36>()];
-    let (src, dst) = (Address::from_v6_words(src), Address::from_v6_words(dst));
-    Some(whole(tcp.map(u32::from_be), at, src, dst, false))
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use lb_common::{Address, Endpoint};
 
 use super::{
     parse::{Inner, Kind, Packet},
-    wire::Skb,
+    wire::{Link, Skb},
 };
 
 /// The ends of a connection as a packet is to show them.
@@ -23,6 +23,7 @@ pub struct Edit {
 
 /// Offsets in the headers: RFC 791, RFC 8200, RFC 9293, RFC 792.
 const V4_HEADER: u32 = 20;
+const V6_HEADER: u32 = 40;
 const V4_TIME_TO_LIVE: u32 = 8;
 const V4_CHECKSUM: u32 = 10;
 const V4_ADDRESSES: u32 = 12;
@@ -30,6 +31,15 @@ const V6_HOPS: u32 = 7;
 const V6_ADDRESSES: u32 = 8;
 const TCP_CHECKSUM: u32 = 16;
 const ICMP_CHECKSUM: u32 = 2;
+
+/// How a segment's headers are reached.
+#[derive(Clone, Copy)]
+pub enum Reach {
+    /// By calls.
+    Far,
+    /// They lie where they can be read at once, behind this link's header.
+    Near(Link),
+}
 
 /// Makes a packet show other ends.
 #[inline(always)]
@@ -43,8 +53,28 @@ pub fn rewrite(skb: Skb, packet: &Packet, edit: &Edit) {
             addresses(skb, header, &old, &new, checksum, Covered::ByPseudoHeader);
             ports(skb, packet.l4, (&packet.src, &packet.dst), (&edit.src, &edit.dst), checksum);
         }
-        Kind::Tcp(_) => v4_segment(skb, packet, edit, 0),
+        Kind::Tcp(_) => v4_segment(skb, packet, edit, 0, Reach::Far),
         Kind::Icmp(inner) => error(skb, packet, &inner, edit),
+    }
+}
+
+/// As [`rewrite`] of a segment that was read where it lies, behind this link's header, which spares a call where the checksum is half
+/// done: it covers no ports yet.
+#[inline(always)]
+pub fn rewrite_near(skb: Skb, link: Link, packet: &Packet, edit: &Edit) {
+    if packet.v6 {
+        let (l3, checksum) = (link.header(), link.header() + V6_HEADER + TCP_CHECKSUM);
+        let from = [packet.src.address().v6_words(), packet.dst.address().v6_words()];
+        let to = [edit.src.address().v6_words(), edit.dst.address().v6_words()];
+        let (old_ports, new_ports) = (pair(&packet.src, &packet.dst), pair(&edit.src, &edit.dst));
+        near_sums(skb, checksum, v6_difference(from, to), (old_ports, new_ports));
+        let recompute = BPF_F_RECOMPUTE_CSUM as u64;
+        skb.store(l3 + V6_ADDRESSES, &to, recompute);
+        if old_ports != new_ports {
+            skb.store(l3 + V6_HEADER, &new_ports, 0);
+        }
+    } else {
+        v4_segment(skb, packet, edit, 0, Reach::Near(link));
     }
 }
 
@@ -55,22 +85,23 @@ pub fn pass_on(skb: Skb, packet: &Packet, edit: &Edit, hops: u32) {
         rewrite(skb, packet, edit);
         skb.store(packet.l3 + V6_HOPS, &(hops as u8 - 1), BPF_F_RECOMPUTE_CSUM as u64);
     } else {
-        v4_segment(skb, packet, edit, 1);
+        v4_segment(skb, packet, edit, 1, Reach::Far);
     }
 }
 
 /// As [`addresses`] and [`ports`], with fewer calls: each costs more than what it does. The header's checksum was read with it
 /// and is written with the addresses. `hops`: so many fewer, which is what the third word begins with.
 #[inline(always)]
-fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit, hops: u32) {
+fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit, hops: u32, reach: Reach) {
     let from = [packet.src.address().v4_word(), packet.dst.address().v4_word()];
     let to = [edit.src.address().v4_word(), edit.dst.address().v4_word()];
     let change = v4_difference(from, to);
-    let checksum = packet.l4 + TCP_CHECKSUM;
-    l4(skb, checksum, 0, change, BPF_F_PSEUDO_HDR as u64);
     let (old_ports, new_ports) = (pair(&packet.src, &packet.dst), pair(&edit.src, &edit.dst));
-    if old_ports != new_ports {
-        l4(skb, checksum, old_ports as u64, new_ports as u64, 4);
+    match reach {
+        Reach::Far => far_sums(skb, packet.l4 + TCP_CHECKSUM, change, (old_ports, new_ports)),
+        Reach::Near(link) => {
+            near_sums(skb, link.header() + V4_HEADER + TCP_CHECKSUM, change, (old_ports, new_ports));
+        }
     }
     // RFC 1624, equation 3. As it lies in memory, the checksum is the upper half of the word.
     let (before, after) = (packet.v4_word & 0xffff, (packet.v4_word & 0xffff) - hops);
@@ -88,6 +119,52 @@ fn v4_segment(skb: Skb, packet: &Packet, edit: &Edit, hops: u32) {
         }
         _ => skb.store(at, &words, 0),
     }
+}
+
+#[inline(always)]
+fn far_sums(skb: Skb, checksum: u32, change: u64, (old_ports, new_ports): (u32, u32)) {
+    l4(skb, checksum, 0, change, BPF_F_PSEUDO_HDR as u64);
+    if old_ports != new_ports {
+        l4(skb, checksum, old_ports as u64, new_ports as u64, 4);
+    }
+}
+
+/// As [`far_sums`], of either family, for a checksum that can be read where it lies. One that is half done (CHECKSUM_PARTIAL) is
+/// the sum of the pseudo header, and the kernel adds the change to it; from any other, which is the complement of a sum, it takes
+/// the change away. So what it did tells which it was, unless the change is none. To the former it would do nothing for ports.
+#[inline(always)]
+fn near_sums(skb: Skb, checksum: u32, change: u64, (old_ports, new_ports): (u32, u32)) {
+    let before = near_sum(skb, checksum);
+    l4(skb, checksum, 0, change, BPF_F_PSEUDO_HDR as u64);
+    if old_ports == new_ports {
+        return;
+    }
+    let expected = folded(change + before as u64);
+    let is_half_done =
+        before != NO_SUM && folded(change) % 0xffff != 0 && expected == near_sum(skb, checksum) as u64;
+    if !is_half_done {
+        l4(skb, checksum, old_ports as u64, new_ports as u64, 4);
+    }
+}
+
+/// Not in the packet's first buffer.
+const NO_SUM: u32 = 1 << 16;
+
+/// As it lies in memory.
+#[inline(always)]
+fn near_sum(skb: Skb, checksum: u32) -> u32 {
+    match skb.peek(checksum, 4) {
+        Some(at) => at.word::<0>() & 0xffff,
+        None => NO_SUM,
+    }
+}
+
+/// A sum of no more than 33 bits in 16, as the kernel's csum_fold() has it, but not its complement.
+#[inline(always)]
+fn folded(sum: u64) -> u64 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (sum & 0xffff) + (sum >> 16)
 }
 
 /// An error is about a packet that went the other way, and shows it as its sender knows it. Its own ends change where they

@@ -6,9 +6,11 @@ use lb_common::{Endpoint, packet::NodeKey};
 use crate::{
     flows::{self, Found, is_ours},
     forward::{Wanted, forward},
-    maps::{PACKET, RULES, VIPS},
-    nat::{Edit, Link, Packet, Parsed, Skb, parse, rewrite},
+    look::{Short, look},
+    maps::{RULES, VIPS},
+    nat::{Edit, Link, Packet, Skb, rewrite},
     reverse::{is_host, reverse},
+    straight,
     verdict::{LOOPBACK, NEXT, Place, RECEIVED, redirect},
 };
 use lb_common::packet::Rules;
@@ -20,13 +22,9 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
     if !is_loopback && skb.take_done() {
         return NEXT;
     }
-    let (Parsed::Packet(parsed), Some(place)) = (parse(skb, link), PACKET.get_ptr_mut(0)) else {
-        return NEXT;
-    };
-    // SAFETY: a pointer that the lookup returned; nobody else uses it while this program runs.
-    let packet = unsafe {
-        parsed.store(place);
-        &*place
+    let packet = match look(skb, link, &Leaving { skb, link, is_loopback }) {
+        Ok(packet) => packet,
+        Err(verdict) => return verdict,
     };
     let Some(rules) = RULES.get_ptr(0) else {
         return NEXT;
@@ -50,6 +48,22 @@ pub fn egress(skb: Skb, link: Link) -> i32 {
         mask(skb, packet);
     }
     NEXT
+}
+
+struct Leaving {
+    skb: Skb,
+    link: Link,
+    is_loopback: bool,
+}
+
+impl Short for Leaving {
+    #[inline(always)]
+    fn decide(&self, packet: &Packet, _: *mut Packet) -> Option<i32> {
+        match self.is_loopback {
+            true => straight::to_backend(self.skb, self.link, packet),
+            false => None,
+        }
+    }
 }
 
 /// Whether a packet of a backend's is on its way to the connection's client: by the loopback interface to a process of the

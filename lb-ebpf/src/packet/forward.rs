@@ -15,8 +15,9 @@ use crate::{
     fib::{leave, leave_to},
     flows::{self, Beginning, Found, MaybeFound, Stage},
     maps::{BACKENDS, WAYS},
-    nat::{ACK, Edit, Kind, Link, Packet, SYN, Segment, Skb, rewrite},
+    nat::{ACK, Edit, Kind, Link, Packet, Reach, SYN, Segment, Skb, rewrite, rewrite_near},
     shortcut::Segmented,
+    straight,
     verdict::{LOOPBACK, NEXT, Place, RECEIVED, count, drop, redirect, refuse},
 };
 
@@ -42,7 +43,7 @@ pub fn forward(wanted: &Wanted) -> i32 {
     let segment = match packet.kind() {
         Kind::Icmp(_) => {
             return match found.get() {
-                Some(found) => send(wanted, &node, found.flow, false),
+                Some(found) => send(wanted.skb, Reach::Far, packet, &node, found.flow, false),
                 None => NEXT,
             };
         }
@@ -78,7 +79,10 @@ pub fn forward(wanted: &Wanted) -> i32 {
         return verdict;
     }
     let is_answer = flows::sent(flow, &segment);
-    send(wanted, &node, flow, is_answer)
+    if wanted.place == Place::Loopback {
+        straight::remember(packet, &node);
+    }
+    send(wanted.skb, Reach::Far, packet, &node, flow, is_answer)
 }
 
 /// Why a SYN is not sent on.
@@ -215,12 +219,22 @@ fn begin(wanted: &Wanted, client: &ClientKey, node: &mut NodeKey, turn: &Turn) -
 /// then. Anything else might go to an interface that is down, for which the kernel would begin to look for the neighbour in vain,
 /// and go on for a second after it is up.
 #[inline(always)]
-fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow, is_answer: bool) -> i32 {
+pub fn send(
+    skb: Skb,
+    reach: Reach,
+    packet: &Packet,
+    node: &NodeKey,
+    flow: *const Flow,
+    is_answer: bool,
+) -> i32 {
     // SAFETY: a pointer that the lookup returned.
     let (is_host, source, index) = unsafe { ((*flow).state & FLOW_HOST != 0, (*flow).source, (*flow).index) };
-    let address = if is_host { source } else { wanted.packet.src.address() };
+    let address = if is_host { source } else { packet.src.address() };
     let edit = Edit { src: Endpoint::new(address, node.port as u32), dst: node.backend };
-    rewrite(wanted.skb, wanted.packet, &edit);
+    match reach {
+        Reach::Far => rewrite(skb, packet, &edit),
+        Reach::Near(link) => rewrite_near(skb, link, packet, &edit),
+    }
     if !is_host {
         return NEXT;
     }
@@ -235,9 +249,9 @@ fn send(wanted: &Wanted, node: &NodeKey, flow: *const Flow, is_answer: bool) -> 
     if ifindex == 0 {
         return drop(DROP_NO_WAY);
     }
-    wanted.skb.set_done();
+    skb.set_done();
     match is_answer && is_on_link {
-        true => leave_to(ifindex, node.backend.address(), wanted.packet.v6),
+        true => leave_to(ifindex, node.backend.address(), packet.v6),
         false => leave(ifindex),
     }
 }

@@ -4,12 +4,14 @@ use aya_ebpf::helpers::generated::bpf_skb_change_head;
 use lb_common::packet::{NodeKey, Rules};
 
 use crate::{
-    flows::{self, Found, is_ours},
+    flows::{self, is_ours},
     forward::{Wanted, forward},
-    maps::{PACKET, RULES, VIPS},
-    nat::{Kind, Link, Packet, Parsed, Skb, parse},
+    look::{Short, look},
+    maps::{OPEN_FLOWS, RULES, VIPS},
+    nat::{Kind, Link, Packet, Skb},
     reverse::{is_host, reverse, unmask},
     shortcut::Segmented,
+    straight,
     verdict::{DROP, LOOPBACK, NEXT, Place, RECEIVED, redirect},
     ways::is_in_place,
 };
@@ -21,16 +23,12 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
     if skb.is_others() || skb.is_tagged() {
         return NEXT;
     }
-    let (Parsed::Packet(parsed), Some(place)) = (parse(skb, link), PACKET.get_ptr_mut(0)) else {
-        return NEXT;
-    };
-    // SAFETY: a pointer that the lookup returned; nobody else uses it while this program runs.
-    let packet = unsafe {
-        parsed.store(place);
-        &*place
-    };
     let Some(rules) = RULES.get_ptr(0) else {
         return NEXT;
+    };
+    let packet = match look(skb, link, &Arriving { skb, link, rules }) {
+        Ok(packet) => packet,
+        Err(verdict) => return verdict,
     };
     if is_ours(packet.dst.port(), rules) {
         let key = NodeKey { backend: packet.src, port: packet.dst.port_word() as u64 };
@@ -39,11 +37,6 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
             let source = unsafe { (*found.flow).source };
             if source.is(&packet.dst.address()) {
                 if !is_host(found.flow) {
-                    if link == Link::Ethernet
-                        && let Some(verdict) = shorten(skb, packet, &found, rules)
-                    {
-                        return verdict;
-                    }
                     unmask(skb, packet, found.flow);
                     return NEXT;
                 }
@@ -59,18 +52,47 @@ pub fn ingress(skb: Skb, link: Link) -> i32 {
     }
     // SAFETY: an element's value is written once, before it is inserted.
     match unsafe { VIPS.get(packet.dst) } {
-        Some(&slot) => forward(&Wanted { skb, place: Place::Ingress(link), packet: packet, slot, rules }),
+        Some(&slot) => forward(&Wanted { skb, place: Place::Ingress(link), packet, slot, rules }),
         None => NEXT,
     }
 }
 
-/// A segment of a backend's may pass by the stack.
-#[inline(always)]
-fn shorten(skb: Skb, packet: &Packet, found: &Found, rules: *const Rules) -> Option<i32> {
-    let Kind::Tcp(segment) = packet.kind() else {
-        return None;
-    };
-    Segmented { skb, packet, segment: &segment, flow: found.flow, rules }.to_client()
+struct Arriving {
+    skb: Skb,
+    link: Link,
+    rules: *const Rules,
+}
+
+impl Short for Arriving {
+    /// A segment of a backend's on a connection that is open.
+    #[inline(always)]
+    fn decide(&self, packet: &Packet, place: *mut Packet) -> Option<i32> {
+        let Self { skb, link, rules } = *self;
+        if !is_ours(packet.dst.port(), rules) {
+            return None;
+        }
+        let key = NodeKey { backend: packet.src, port: packet.dst.port_word() as u64 };
+        let flow = OPEN_FLOWS.get_ptr_mut(&key)?;
+        // SAFETY: a pointer that the lookup returned.
+        let source = unsafe { (*flow).source };
+        if !source.is(&packet.dst.address()) {
+            return None;
+        }
+        if is_host(flow) {
+            return straight::to_process(skb, link, packet, flow);
+        }
+        match packet.kind() {
+            Kind::Tcp(segment) if link == Link::Ethernet => {
+                // SAFETY: nobody else uses it.
+                let packet = unsafe {
+                    packet.store(place);
+                    &*place
+                };
+                Segmented { skb, packet, segment: &segment, flow, rules }.to_client()
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Lets the loopback interface receive it: the route to the VIP leads there, so a strict rp_filter has no objection.

@@ -14,6 +14,7 @@ mod fib;
 mod flows;
 mod forward;
 mod ingress;
+mod look;
 mod maps;
 #[allow(dead_code, unused_imports, reason = "the socket dataplane's programs use the rest")]
 #[path = "../nat/mod.rs"]
@@ -21,6 +22,7 @@ mod nat;
 mod programs;
 mod reverse;
 mod shortcut;
+mod straight;
 mod verdict;
 mod ways;
 mod xdp;

@@ -14,7 +14,10 @@ use lb_common::{
     socket::{Backend, MAX_BACKENDS, MAX_SERVICES, Service, Set},
 };
 
-use crate::nat::Packet;
+use crate::{
+    nat::Packet,
+    straight::{Hint, PLACES},
+};
 
 /// A slot for each VIP.
 #[map]
@@ -67,3 +70,7 @@ pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 /// nothing: so it goes on from here once, and comes to an end without CAP_PERFMON.
 #[map]
 pub static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where to look first for a connection of the node's own.
+#[map]
+pub static HINTS: Array<Hint> = Array::with_max_entries(PLACES, 0);

@@ -14,30 +14,35 @@ use crate::{
 
 /// On the way in by an interface with an Ethernet header.
 #[classifier]
+#[inline(always)]
 pub fn lbctl_in(ctx: TcContext) -> i32 {
     ingress(Skb(ctx.skb.skb), Link::Ethernet)
 }
 
 /// On the way out by an interface with an Ethernet header.
 #[classifier]
+#[inline(always)]
 pub fn lbctl_out(ctx: TcContext) -> i32 {
     egress(Skb(ctx.skb.skb), Link::Ethernet)
 }
 
 /// On the way in by an interface without one.
 #[classifier]
+#[inline(always)]
 pub fn lbctl_in_l3(ctx: TcContext) -> i32 {
     ingress(Skb(ctx.skb.skb), Link::None)
 }
 
 /// On the way out by an interface without one.
 #[classifier]
+#[inline(always)]
 pub fn lbctl_out_l3(ctx: TcContext) -> i32 {
     egress(Skb(ctx.skb.skb), Link::None)
 }
 
 /// On the way in by a wire, before the kernel makes an skb of the packet.
 #[xdp]
+#[inline(always)]
 pub fn lbctl_wire(ctx: XdpContext) -> u32 {
     fast(ctx.ctx)
 }

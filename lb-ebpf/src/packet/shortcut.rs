@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    fib::{Travelling, next_hop},
+    fib::{Hop, Travelling, next_hop},
     flows::advance,
     nat::{ACK, Edit, FIN, Link, Packet, RST, SYN, Segment, Skb, pass_on},
     verdict::redirect,
@@ -41,44 +41,54 @@ struct Plain {
     has_data: bool,
 }
 
+/// Where it goes, and how many hops are left to it.
+struct Onward {
+    hop: Hop,
+    hops: u32,
+}
+
 impl Segmented<'_> {
     /// From the client to the backend, as [`NodeKey`] has it.
     #[inline(always)]
     pub fn to_backend(&self, node: &NodeKey) -> Option<i32> {
         // SAFETY: a pointer that the lookup returned.
-        let (source, index, comes_by) =
-            unsafe { ((*self.flow).source, (*self.flow).index, (*self.flow).ifindex) };
+        let (index, comes_by) = unsafe { ((*self.flow).index, (*self.flow).ifindex) };
         let goes_by = way(index)?;
         if comes_by != self.skb.ifindex() {
             return None;
         }
-        let src = Endpoint::new(source, node.port as u32);
         let seen_src = Endpoint::new(self.packet.src.address(), node.port as u32);
-        let taken = self.take(&seen_src, &node.backend, &Edit { src, dst: node.backend }, goes_by)?;
-        // SAFETY: an aligned word of a map.
-        unsafe { advance(&raw mut (*self.flow).to_backend, self.segment) };
-        Some(taken)
+        let onward = self.onward(&seen_src, &node.backend, goes_by)?;
+        // SAFETY: a pointer that the lookup returned; an aligned word of a map.
+        let source = unsafe {
+            advance(&raw mut (*self.flow).to_backend, self.segment);
+            (*self.flow).source
+        };
+        Some(self.leave(&Edit { src: Endpoint::new(source, node.port as u32), dst: node.backend }, &onward))
     }
 
     /// From the backend to the client.
     #[inline(always)]
     pub fn to_client(&self) -> Option<i32> {
         // SAFETY: a pointer that the lookup returned.
-        let (src, dst, index, goes_by) =
-            unsafe { ((*self.flow).vip, (*self.flow).client, (*self.flow).index, (*self.flow).ifindex) };
+        let (client, index, goes_by) =
+            unsafe { ((*self.flow).client.address(), (*self.flow).index, (*self.flow).ifindex) };
         if way(index)? != self.skb.ifindex() {
             return None;
         }
-        let seen_dst = Endpoint::new(dst.address(), self.packet.dst.port_word());
-        let taken = self.take(&self.packet.src, &seen_dst, &Edit { src, dst }, goes_by)?;
-        // SAFETY: an aligned word of a map.
-        unsafe { advance(&raw mut (*self.flow).to_client, self.segment) };
-        Some(taken)
+        let seen_dst = Endpoint::new(client, self.packet.dst.port_word());
+        let onward = self.onward(&self.packet.src, &seen_dst, goes_by)?;
+        // SAFETY: a pointer that the lookup returned; an aligned word of a map.
+        let (src, dst) = unsafe {
+            advance(&raw mut (*self.flow).to_client, self.segment);
+            ((*self.flow).vip, (*self.flow).client)
+        };
+        Some(self.leave(&Edit { src, dst }, &onward))
     }
 
-    /// `src`, `dst`: between the two programs.
+    /// The next hop by that interface, where the segment may go there at once. `src`, `dst`: between the two programs.
     #[inline(always)]
-    fn take(&self, src: &Endpoint, dst: &Endpoint, edit: &Edit, goes_by: u32) -> Option<i32> {
+    fn onward(&self, src: &Endpoint, dst: &Endpoint, goes_by: u32) -> Option<Onward> {
         let Self { skb, packet, segment, flow, rules } = *self;
         // SAFETY: pointers that lookups returned; takes nothing.
         let (shortens, state, seen) = unsafe { ((*rules).shortens, (*flow).state, (*flow).seen) };
@@ -111,13 +121,15 @@ impl Segmented<'_> {
             ifindex: skb.ifindex(),
         };
         let hop = next_hop(skb.0.cast(), &travelling)?;
-        if hop.ifindex != goes_by {
-            return None;
-        }
-        pass_on(skb, packet, edit, plain.hops);
-        skb.store(0, &hop.macs, 0);
-        skb.set_done();
-        Some(redirect(hop.ifindex, 0))
+        (hop.ifindex == goes_by).then_some(Onward { hop, hops: plain.hops })
+    }
+
+    #[inline(always)]
+    fn leave(&self, edit: &Edit, onward: &Onward) -> i32 {
+        pass_on(self.skb, self.packet, edit, onward.hops);
+        self.skb.store(0, &onward.hop.macs, 0);
+        self.skb.set_done();
+        redirect(onward.hop.ifindex, 0)
     }
 }
 

@@ -113,6 +113,9 @@ impl AgentError {
 /// # Errors
 /// Whatever keeps it from starting; once it runs, faults are shown in `lbctl status` and mended when they pass.
 pub fn run(options: RunOptions) -> Result<Ended, AgentError> {
+    // For a process of this size huge pages are mostly empty, and the kernel goes on looking for some to put together. What it does
+    // without PR_SET_THP_DISABLE (Linux 3.15) it did before.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // The hosts file, the state file, the counters and the table of connections are each used by one task at a time.

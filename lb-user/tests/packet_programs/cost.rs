@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use lb_common::packet::{ClientKey, FLOW_ANSWERED, FLOW_HOST, Flow, NodeKey};
+use lb_common::packet::{ClientKey, FLOW_ANSWERED, FLOW_COUNTED, FLOW_HOST, Flow, NodeKey, Way};
 use lb_user::dataplane::services::encode;
 
 use super::{
@@ -63,10 +63,13 @@ fn table(setup: &mut Setup, family: Family) -> Vec<(&'static str, Duration)> {
         port: port.to_be().into(),
     };
     enter(setup, key(client, vip), node(vip, client.port()), FLOW_ANSWERED);
-    enter(setup, key(own, vip), node(vip, own.port()), FLOW_ANSWERED | FLOW_HOST);
+    let open = FLOW_ANSWERED | FLOW_HOST | FLOW_COUNTED;
+    enter(setup, key(own, vip), node(vip, own.port()), open);
     let (forwarded, host) = (at(client.ip(), 20_017), at(own.ip(), 20_018));
     enter(setup, key(forwarded, backend), node(backend, forwarded.port()), FLOW_ANSWERED);
-    enter(setup, key(host, backend), node(backend, host.port()), FLOW_ANSWERED | FLOW_HOST);
+    enter(setup, key(host, backend), node(backend, host.port()), open);
+    let source = encode::endpoint(at(family.node(), 0)).address();
+    setup.lead(Way { source, in_place: 1, ..setup.way });
     let foreign = (at(family.outside(1), 443), at(family.outside(2), 50_000));
     let alike = (at(family.outside(1), 443), at(family.outside(2), 20_017));
     let (facing, uplink) = (setup.comes_in(Interface::Facing), setup.comes_in(Interface::Uplink));
@@ -78,7 +81,7 @@ fn table(setup: &mut Setup, family: Family) -> Vec<(&'static str, Duration)> {
         ("in: foreign, a port like ours", facing, alike, Verdict::Next),
         ("in: a forwarded client's, to its backend", facing, (client, vip), Verdict::Next),
         ("in: a backend's, for a forwarded client", uplink, (backend, forwarded), Verdict::Next),
-        ("in: a backend's, for a process of the node's", uplink, (backend, host), Verdict::Redirect),
+        ("in: a backend's, for a process of the node's", uplink, (backend, host), Verdict::Next),
         ("out: foreign", to_backend, foreign, Verdict::Next),
         ("out: foreign, a port like ours", to_backend, turned, Verdict::Next),
         ("out: a backend's, for a forwarded client", to_client, (backend, forwarded), Verdict::Next),

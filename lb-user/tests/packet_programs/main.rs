@@ -17,5 +17,6 @@ mod refused;
 mod setup;
 mod short;
 mod shortcut;
+mod straight;
 mod wire;
 mod xdp;

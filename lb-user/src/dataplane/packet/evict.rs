@@ -16,24 +16,37 @@ use rustix::time::{ClockId, clock_gettime};
 use super::kernel::{Entry, FlowMaps, ResetSender, Stage};
 use crate::{
     dataplane::{DataplaneError, Evicted, elders::Elders, evict},
-    os::sockdiag::TcpSocket,
+    os::sockdiag::{SockDiag, TcpSocket},
 };
 use lb_common::packet::FLOW_HOST;
 
 /// Ends connections.
 pub struct Evictor {
+    can_end_sockets: bool,
     resets: Option<ResetSender>,
     elders: Elders,
 }
 
 impl Evictor {
-    /// Without CAP_NET_RAW clients that only packets are seen of learn nothing; see [`Evictor::can_reset`].
-    pub fn new() -> Self {
+    /// Without CAP_NET_RAW clients that only packets are seen of learn nothing; see [`Evictor::can_reset`]. The kernel is asked
+    /// about sockets now, which loads what it has for them: when a backend is down nothing has to wait for that.
+    ///
+    /// # Errors
+    /// When the kernel does not answer about sockets.
+    pub fn new() -> Result<Self, DataplaneError> {
+        let can_end_sockets = SockDiag::open()
+            .and_then(|diag| diag.can_destroy())
+            .map_err(DataplaneError::failed("ask", "NETLINK_SOCK_DIAG"))?;
         let resets = ResetSender::open();
         if let Err(error) = &resets {
             tracing::warn!(%error, "connections of other machines cannot be ended (CAP_NET_RAW)");
         }
-        Self { resets: resets.ok(), elders: Elders::default() }
+        Ok(Self { can_end_sockets, resets: resets.ok(), elders: Elders::default() })
+    }
+
+    /// Whether processes of this node can be told.
+    pub fn can_end_sockets(&self) -> bool {
+        self.can_end_sockets
     }
 
     /// Whether forwarded clients can be told.
@@ -50,18 +63,30 @@ impl Evictor {
     ) -> Result<Evicted, DataplaneError> {
         let pairs: BTreeSet<Pair> = evictions.iter().map(|eviction| eviction.pair).collect();
         let entries = flows.read(|entry| pairs.contains(&(entry.vip, entry.backend)))?;
-        let ends: BTreeMap<(SocketAddr, SocketAddr), Pair> =
-            entries.iter().map(|e| ((e.client, e.vip), (e.vip, e.backend))).collect();
-        let pair = |socket: &TcpSocket| ends.get(&(socket.own, socket.peer)).copied();
-        let mut evicted = evict::evict(&mut self.elders, scope, evictions, |diag| {
-            let found = diag.connected(|socket| pair(socket).is_some())?;
-            Ok(found.into_iter().filter_map(|socket| Some((pair(&socket)?, socket))).collect())
-        })?;
+        let mut evicted = match self.can_end_sockets {
+            true => self.sockets(&entries, scope, evictions)?,
+            false => Evicted::default(),
+        };
         let now = since_boot();
         for entry in evictions.iter().flat_map(|eviction| forwarded(&entries, eviction, now)) {
             evicted += self.reset(flows, entry)?;
         }
         Ok(evicted)
+    }
+
+    fn sockets(
+        &mut self,
+        entries: &[Entry],
+        scope: Scope,
+        evictions: &[Eviction],
+    ) -> Result<Evicted, DataplaneError> {
+        let ends: BTreeMap<(SocketAddr, SocketAddr), Pair> =
+            entries.iter().map(|e| ((e.client, e.vip), (e.vip, e.backend))).collect();
+        let pair = |socket: &TcpSocket| ends.get(&(socket.own, socket.peer)).copied();
+        evict::evict(&mut self.elders, scope, evictions, |diag| {
+            let found = diag.connected(|socket| pair(socket).is_some())?;
+            Ok(found.into_iter().filter_map(|socket| Some((pair(&socket)?, socket))).collect())
+        })
     }
 
     fn reset(&self, flows: &mut FlowMaps, entry: &Entry) -> Result<Evicted, DataplaneError> {

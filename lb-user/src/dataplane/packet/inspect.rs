@@ -11,6 +11,7 @@ use crate::{
         tc::{Direction, Foreign, Hung, Place, Title},
     },
     os::netlink::routes::LOOPBACK,
+    output::yes_no,
 };
 
 pub(super) fn inspect(plane: &mut PacketDataplane) -> Result<Inspection, DataplaneError> {
@@ -65,6 +66,10 @@ fn warnings(plane: &PacketDataplane) -> Vec<String> {
         let remedy = "`lbctl cleanup` and a start make one of the configured size";
         warnings.push(format!("{what} instead of {}; {remedy}", plane.options.connections));
     }
+    if !plane.evictor.can_end_sockets() {
+        let what = "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY)";
+        warnings.push(format!("{what}: connections to a dead backend last until their own time-out"));
+    }
     if !plane.evictor.can_reset() {
         let what = "connections of other machines cannot be ended when their backend dies";
         warnings.push(format!("{what} (CAP_NET_RAW)"));
@@ -112,6 +117,7 @@ fn facts(plane: &PacketDataplane, interfaces: &BTreeSet<u32>) -> Vec<(String, St
         ("interfaces", shown(&interfaces, " ")),
         ("ports", format!("{first}-{}", (first + ports).saturating_sub(1))),
         ("table", format!("{} connections", plane.room)),
+        ("ends sockets", yes_no(plane.evictor.can_end_sockets()).to_owned()),
     ];
     if plane.options.scope == Scope::Node {
         facts.push(("shortcut", shortcut(plane)));

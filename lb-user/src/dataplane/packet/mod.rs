@@ -123,7 +123,7 @@ impl PacketDataplane {
     /// Loads the programs. Where a predecessor's run they are replaced by the first [`Dataplane::apply`], without a gap.
     ///
     /// # Errors
-    /// Without a capability; when the kernel refuses the programs.
+    /// Without a capability; when the kernel refuses the programs, or does not answer about sockets.
     pub fn open(options: Options) -> Result<Self, DataplaneError> {
         bpffs::ensure(&options.bpffs)?;
         let pins = pins(&options.bpffs);
@@ -140,7 +140,7 @@ impl PacketDataplane {
             fast: fast(&options.bpffs),
             slow: BTreeMap::new(),
             room,
-            evictor: Evictor::new(),
+            evictor: Evictor::new()?,
             world: World::default(),
             running: None,
             refused: BTreeMap::new(),
