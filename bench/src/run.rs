@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use lb_tests::interrupt;
 use serde::{Deserialize, Serialize};
 
@@ -136,9 +136,9 @@ pub struct RenderArgs {
     /// Directory of the report
     #[arg(long, default_value = "docs/benchmarks", value_name = "DIR")]
     pub out: PathBuf,
-    /// Figures of `bench steady` from a machine with IPVS, to be taken in
+    /// Figures of `bench steady` from a machine with IPVS, to be taken in; may be given again
     #[arg(long, value_name = "FILE")]
-    pub ipvs: Option<PathBuf>,
+    pub ipvs: Vec<PathBuf>,
     /// The command to name in the report
     #[arg(long, hide = true)]
     pub command: Option<String>,
@@ -272,8 +272,15 @@ pub fn failover(args: &FailoverArgs) -> anyhow::Result<()> {
 /// When a file cannot be read or written.
 pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
     let mut results = Results::load(&args.out)?;
-    if let Some(file) = &args.ipvs {
-        results.ipvs = Some(read(file)?);
+    for file in &args.ipvs {
+        let steady = read(file)?;
+        match steady.whence {
+            Whence::Node => results.ipvs = Some(steady),
+            Whence::Vm => results.ipvs_forwarded = Some(steady),
+            Whence::Wire | Whence::Outside => {
+                bail!("{}: the report has no place for these clients", file.display())
+            }
+        }
         results.commands.extend(args.command.clone());
     }
     results.save(&args.out)

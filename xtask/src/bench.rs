@@ -65,6 +65,11 @@ const KERNEL: &str = "6.1";
 /// As in the tests: with two processors an emulated machine was seen to hang.
 const CPUS: u8 = 1;
 const MEMORY: &str = "4G";
+/// Where the clients are, beside what lbctl is measured there, and what the clients do.
+const IPVS_RUNS: [(&str, &str, &str); 2] = [
+    ("node", "direct,ipvsadm,ipvs,packet", "connect,tls,keep-alive,bulk"),
+    ("vm", "direct,ipvsadm,packet", "keep-alive,bulk"),
+];
 /// In seconds. An agent looks at its node every five: so every slice has its share of that.
 const IPVS_SLICE: u8 = 5;
 /// A machine that takes longer hangs.
@@ -87,11 +92,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if args.has_ipvs() {
         terminal::step("measuring IPVS in a virtual machine");
-        let figures = process::target_dir().join("ipvs.json");
-        measure_ipvs(args, &bench, &lbctl, &figures)?;
-        let mut command = process::command(&bench.to_string_lossy());
-        command.arg("render").arg("--out").arg(&args.out).arg("--ipvs").arg(&figures);
-        process::run(command.args(["--command", &typed()]))?;
+        for (whence, contenders, workloads) in IPVS_RUNS {
+            let figures = process::target_dir().join(format!("ipvs-{whence}.json"));
+            let what = format!("--whence {whence} --contenders {contenders} --workloads {workloads}");
+            measure_ipvs(args, &bench, &lbctl, &what, &figures)?;
+            let mut command = process::command(&bench.to_string_lossy());
+            command.arg("render").arg("--out").arg(&args.out).arg("--ipvs").arg(&figures);
+            process::run(command.args(["--command", &typed()]))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -150,10 +158,10 @@ fn arguments(args: &Args, typed: &str) -> Vec<String> {
     [vec!["run".to_owned()], words, out.to_vec(), vec!["--command".to_owned(), typed.to_owned()]].concat()
 }
 
-fn measure_ipvs(args: &Args, bench: &Path, lbctl: &Path, figures: &Path) -> Result<()> {
+fn measure_ipvs(args: &Args, bench: &Path, lbctl: &Path, what: &str, figures: &Path) -> Result<()> {
     let rounds = if args.quick { "1" } else { "2" };
     let script = format!(
-        "modprobe ip_vs && exec {} steady --contenders direct,ipvsadm,ipvs,packet --rounds {rounds} --slice {IPVS_SLICE} --settle 3 --json {}",
+        "modprobe ip_vs && exec {} steady {what} --rounds {rounds} --slice {IPVS_SLICE} --settle 3 --json {}",
         process::quoted(&bench.to_string_lossy()),
         process::quoted(&figures.to_string_lossy()),
     );

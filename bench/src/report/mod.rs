@@ -52,6 +52,8 @@ pub struct Results {
     pub failover: Option<Failover>,
     /// IPVS in an emulated machine.
     pub ipvs: Option<Steady>,
+    /// The same, for a virtual machine on the node.
+    pub ipvs_forwarded: Option<Steady>,
 }
 
 impl Results {

@@ -13,9 +13,10 @@ impl Results {
         let steady = self.steady.as_ref().map(Steady::bars);
         let forwarded = self.forwarded.as_ref().map(Steady::bars);
         let ipvs = self.ipvs.as_ref().map(Steady::bars_beside_ipvs);
+        let ipvs_forwarded = self.ipvs_forwarded.as_ref().map(Steady::bars_beside_ipvs);
         let failover = self.failover.as_ref().map(Failover::bars);
         let probes = self.probes.as_ref().map(Probes::bars);
-        [steady, forwarded, ipvs, failover, probes].into_iter().flatten().flatten().collect()
+        [steady, forwarded, ipvs, ipvs_forwarded, failover, probes].into_iter().flatten().flatten().collect()
     }
 
     /// All pictures of all sections.
@@ -37,6 +38,7 @@ impl Results {
             self.failover.as_ref().map(Failover::render),
             self.probes.as_ref().map(Probes::render),
             self.ipvs.as_ref().map(render_ipvs),
+            self.ipvs_forwarded.as_ref().map(render_ipvs_forwarded),
             Some(configurations()),
         ];
         let sections: Vec<String> = sections.into_iter().flatten().filter(|text| !text.is_empty()).collect();
@@ -119,9 +121,24 @@ fn render_ipvs(steady: &Steady) -> String {
         number(steady.settle_seconds),
         steady.rounds(),
         number(steady.slice_seconds),
-        if steady.rounds() == 1 { " **A smoke test.**" } else { "" },
+        smoke_test(steady),
         steady.render()
     )
+}
+
+fn render_ipvs_forwarded(steady: &Steady) -> String {
+    format!(
+        "## IPVS, from a virtual machine\n\nIn the same machine, but with the client behind an interface of the node's, which forwards \
+         for it, as above. Rounds: {}, with slices of {} s.{}\n\n{}",
+        steady.rounds(),
+        number(steady.slice_seconds),
+        smoke_test(steady),
+        steady.render()
+    )
+}
+
+fn smoke_test(steady: &Steady) -> &'static str {
+    if steady.rounds() == 1 { " **A smoke test.**" } else { "" }
 }
 
 fn configurations() -> String {
@@ -143,7 +160,7 @@ mod tests {
     use crate::client::Workload;
     use crate::report::Version;
     use crate::run::Part;
-    use crate::steady::{Figure, Figures, Run, Unmeasured};
+    use crate::steady::{Figure, Figures, Run, Unmeasured, Whence};
 
     /// Two rounds of downloads; the second on a machine of half the speed.
     fn results() -> Results {
@@ -191,6 +208,34 @@ mod tests {
             assert!(page.contains(piece), "{piece:?} is not in:\n{page}");
         }
         assert!(!page.contains("Smoke test"), "{page}");
+    }
+
+    #[test]
+    fn beside_ipvs_clients_of_the_node_and_of_a_virtual_machine_are_kept_apart() {
+        let beside = |whence, ours| {
+            let run = |contender, value| Run {
+                workload: Workload::Bulk,
+                contender,
+                rounds: vec![vec![Figures::from([(Figure::GibPerSecond, value)])]],
+            };
+            let runs = vec![
+                run(Contender::Direct, 4.0),
+                run(Contender::IpvsByHand, 2.0),
+                run(Contender::Packet, ours),
+            ];
+            Some(Steady { whence, runs, ..Steady::default() })
+        };
+        let page =
+            Results { ipvs: beside(Whence::Node, 1.9), ipvs_forwarded: beside(Whence::Vm, 2.1), ..results() }
+                .page();
+        for piece in [
+            "| lbctl packet / ipvsadm, emulated: download, GiB/s | >= 1.00 | 0.950 (0.950-0.950) | **not met** |",
+            "| lbctl packet / ipvsadm, from a VM, emulated: download, GiB/s | >= 1.00 | 1.050 (1.050-1.050) | met |",
+            "\n## IPVS\n",
+            "\n## IPVS, from a virtual machine\n",
+        ] {
+            assert!(page.contains(piece), "{piece:?} is not in:\n{page}");
+        }
     }
 
     #[test]

@@ -162,7 +162,11 @@ impl Steady {
     /// What lbctl is held to where there is IPVS.
     #[must_use]
     pub fn bars_beside_ipvs(&self) -> Vec<Bar> {
-        self.held_to(&BARS_IPVS, ", emulated")
+        match self.whence {
+            Whence::Node => self.held_to(&BARS_IPVS, ", emulated"),
+            Whence::Vm => self.held_to(&BARS_IPVS, ", from a VM, emulated"),
+            Whence::Wire | Whence::Outside => Vec::new(),
+        }
     }
 
     fn held_to(&self, bars: &[Ratio], whence: &str) -> Vec<Bar> {
