@@ -136,9 +136,9 @@ pub struct RenderArgs {
     /// Directory of the report
     #[arg(long, default_value = "docs/benchmarks", value_name = "DIR")]
     pub out: PathBuf,
-    /// Figures of `bench steady` from a machine with IPVS, to be taken in; may be given again
+    /// Figures of `bench steady` from a machine with IPVS, to be taken in
     #[arg(long, value_name = "FILE")]
-    pub ipvs: Vec<PathBuf>,
+    pub ipvs: Option<PathBuf>,
     /// The command to name in the report
     #[arg(long, hide = true)]
     pub command: Option<String>,
@@ -272,13 +272,16 @@ pub fn failover(args: &FailoverArgs) -> anyhow::Result<()> {
 /// When a file cannot be read or written.
 pub fn render(args: &RenderArgs) -> anyhow::Result<()> {
     let mut results = Results::load(&args.out)?;
-    for file in &args.ipvs {
+    if let Some(file) = &args.ipvs {
         let steady = read(file)?;
         match steady.whence {
             Whence::Node => results.ipvs = Some(steady),
             Whence::Vm => results.ipvs_forwarded = Some(steady),
             Whence::Wire | Whence::Outside => {
-                bail!("{}: the report has no place for these clients", file.display())
+                bail!(
+                    "take in {}: the report has no section for these clients; hint: measure with --whence node or vm",
+                    file.display()
+                )
             }
         }
         results.commands.extend(args.command.clone());

@@ -305,6 +305,9 @@ fn note(flow: *mut Flow, segment: &Segment, mut news: u32) -> u64 {
     }
 }
 
+/// Of [`Flow::state`]: a side is done, or has broken it off.
+pub const AT_ITS_END: u32 = FLOW_CLIENT_DONE | FLOW_BACKEND_DONE | FLOW_RESET;
+
 /// Whether both sides are done.
 #[inline(always)]
 pub fn is_over(state: u32) -> bool {

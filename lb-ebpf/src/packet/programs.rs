@@ -1,4 +1,5 @@
-//! The entry points.
+//! The entry points. Each is inlined into what aya's macro makes of it: a call's stack counts as 32 bytes at least, of the 512
+//! that all have together (check_max_stack_depth, kernel/bpf/verifier.c).
 
 use aya_ebpf::{
     macros::{classifier, xdp},

@@ -6,15 +6,12 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use lb_common::{
     Endpoint,
-    packet::{
-        FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_HOST, FLOW_RESET, Flow, NodeKey, Rules,
-        SEEN_STEP_NS,
-    },
+    packet::{FLOW_COUNTED, FLOW_HOST, Flow, NodeKey, Rules, SEEN_STEP_NS},
 };
 
 use crate::{
     fib::{Hop, Travelling, next_hop},
-    flows::advance,
+    flows::{AT_ITS_END, advance},
     nat::{ACK, Edit, FIN, Link, Packet, RST, SYN, Segment, Skb, pass_on},
     verdict::redirect,
     ways::way,
@@ -92,9 +89,8 @@ impl Segmented<'_> {
         let Self { skb, packet, segment, flow, rules } = *self;
         // SAFETY: pointers that lookups returned; takes nothing.
         let (shortens, state, seen) = unsafe { ((*rules).shortens, (*flow).state, (*flow).seen) };
-        let at_its_end = FLOW_CLIENT_DONE | FLOW_BACKEND_DONE | FLOW_RESET;
         if shortens == 0
-            || state & (FLOW_COUNTED | FLOW_HOST | at_its_end) != FLOW_COUNTED
+            || state & (FLOW_COUNTED | FLOW_HOST | AT_ITS_END) != FLOW_COUNTED
             || segment.flags & (SYN | FIN | RST | ACK) != ACK
             || segment.is_fragment
             || segment.is_malformed

@@ -1,17 +1,15 @@
-//! Connections of the node's own processes that are open: most of what there is, without what anything else may need.
+//! Plain segments of connections of the node's own processes that are open, without what anything else may need.
 //!
 //! As in [`crate::shortcut`], whatever is new, odd or at its end goes the long way.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use lb_common::{
     Endpoint,
-    packet::{
-        FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_HOST, FLOW_RESET, Flow, NodeKey, SEEN_STEP_NS,
-    },
+    packet::{FLOW_COUNTED, FLOW_HOST, Flow, NodeKey, SEEN_STEP_NS},
 };
 
 use crate::{
-    flows,
+    flows::{self, AT_ITS_END},
     forward::send,
     maps::{HINTS, OPEN_FLOWS},
     nat::{ACK, Edit, FIN, Kind, Link, Packet, RST, Reach, SYN, Segment, Skb, rewrite_near},
@@ -28,7 +26,7 @@ pub struct Hint {
     found: u64,
 }
 
-/// Entries of `HINTS`, a power of two: the kernel gives sockets ports of chance, and few processes of a node speak at a time.
+/// Entries of `HINTS`. Of connections whose ports share one, the last to be found is hinted at; the others go the long way.
 pub const PLACES: u32 = 1024;
 
 /// From a process to the VIP. `None`: the long way.
@@ -99,9 +97,8 @@ fn plain(packet: &Packet) -> Option<Segment> {
 
 #[inline(always)]
 fn is_plain(flow: *const Flow) -> bool {
-    let at_its_end = FLOW_CLIENT_DONE | FLOW_BACKEND_DONE | FLOW_RESET;
     // SAFETY: a pointer that a lookup returned.
-    unsafe { (*flow).state & (FLOW_COUNTED | FLOW_HOST | at_its_end) == FLOW_COUNTED | FLOW_HOST }
+    unsafe { (*flow).state & (FLOW_COUNTED | FLOW_HOST | AT_ITS_END) == FLOW_COUNTED | FLOW_HOST }
 }
 
 #[inline(always)]

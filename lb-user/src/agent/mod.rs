@@ -113,8 +113,7 @@ impl AgentError {
 /// # Errors
 /// Whatever keeps it from starting; once it runs, faults are shown in `lbctl status` and mended when they pass.
 pub fn run(options: RunOptions) -> Result<Ended, AgentError> {
-    // For a process of this size huge pages are mostly empty, and the kernel goes on looking for some to put together. What it does
-    // without PR_SET_THP_DISABLE (Linux 3.15) it did before.
+    // khugepaged would look through its memory time and again. A kernel before Linux 3.15, without PR_SET_THP_DISABLE, does.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -19,6 +19,19 @@ use crate::os::{
 /// A socket, and the pair that its connection belongs to.
 pub(super) type Hanging = (Pair, TcpSocket);
 
+/// Whether the kernel can end sockets. Asking loads the modules that it has for it, so that an eviction need not wait for them.
+///
+/// # Errors
+/// When it does not answer.
+pub(super) fn can_end_sockets() -> Result<bool, DataplaneError> {
+    SockDiag::open()
+        .and_then(|diag| diag.can_destroy())
+        .map_err(DataplaneError::failed("ask", "NETLINK_SOCK_DIAG"))
+}
+
+/// What people are told where it cannot.
+pub(super) const CANNOT_END_SOCKETS: &str = "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY)";
+
 /// Ends in this network namespace, or in all of them, what `find` finds and one of the evictions is about.
 pub(super) fn evict(
     elders: &mut Elders,

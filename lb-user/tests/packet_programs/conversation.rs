@@ -103,12 +103,20 @@ impl Conversation {
 
     /// One that both sides have agreed to.
     pub fn open(setup: &mut Setup, kind: Kind) -> Self {
-        let this = Self::begin(setup, kind);
-        this.answers(setup, SYN | ACK, |_| {});
-        this.sends(setup, ACK, |_| {});
-        let (table, ..) = setup.known(this.client).unwrap();
+        Self::begin(setup, kind).agreed(setup)
+    }
+
+    /// As [`Self::open`], from these ends.
+    pub fn open_from(setup: &mut Setup, kind: Kind, client: SocketAddr) -> Self {
+        Self::begin_from(setup, kind, client).agreed(setup)
+    }
+
+    fn agreed(self, setup: &mut Setup) -> Self {
+        self.answers(setup, SYN | ACK, |_| {});
+        self.sends(setup, ACK, |_| {});
+        let (table, ..) = setup.known(self.client).unwrap();
         assert_eq!(table, Table::Open);
-        this
+        self
     }
 
     /// The way to the backend.

@@ -11,7 +11,7 @@ use super::{
     conversation::{Conversation, Kind},
     kernel::{Bytes, Interface, Verdict},
     packet::{ACK, PSH},
-    setup::{Setup, each},
+    setup::{FIRST_PORT, Setup, each},
 };
 
 /// As many as the programs have.
@@ -96,9 +96,7 @@ fn two_that_share_a_place_go_each_its_own_way() {
             SocketAddr::new(setup.form.family.outside(3), one.client.port()),
         ];
         for client in alike {
-            let other = Conversation::begin_from(setup, Kind::Host, client);
-            other.answers(setup, super::packet::SYN | ACK, |_| {});
-            other.sends(setup, ACK, |_| {});
+            let other = Conversation::open_from(setup, Kind::Host, client);
             assert_ne!((one.backend, one.source), (other.backend, other.source));
             for _ in 0..3 {
                 sends_data(setup, &one);
@@ -114,9 +112,7 @@ fn half_a_hint_leads_nowhere() {
     each(|setup| {
         let one = Conversation::open(setup, Kind::Host);
         let client = SocketAddr::new(one.client.ip(), one.client.port() - PLACES);
-        let other = Conversation::begin_from(setup, Kind::Host, client);
-        other.answers(setup, super::packet::SYN | ACK, |_| {});
-        other.sends(setup, ACK, |_| {});
+        let other = Conversation::open_from(setup, Kind::Host, client);
         let others = hint(setup, other.client);
         sends_data(setup, &one);
         let ones = hint(setup, one.client);
@@ -174,8 +170,7 @@ fn ports_are_in_the_checksum_where_addresses_change_nothing_in_it() {
         let (vip, client) = (family.vip(), SocketAddr::new(family.node(), 40_321));
         let backend = SocketAddr::new(turned(vip.ip()), 6443);
         let client_key = ClientKey { client: encode::endpoint(client), vip: encode::endpoint(vip) };
-        let node =
-            NodeKey { backend: encode::endpoint(backend), port: super::setup::FIRST_PORT.to_be().into() };
+        let node = NodeKey { backend: encode::endpoint(backend), port: FIRST_PORT.to_be().into() };
         let flow = Flow {
             client: client_key.client,
             vip: client_key.vip,

@@ -11,7 +11,7 @@ use super::{
     kernel::{lvscare, sysctl},
     native::{self, IpvsState},
 };
-use crate::dataplane::{Dataplane as _, DataplaneError, Inspection};
+use crate::dataplane::{Dataplane as _, DataplaneError, Inspection, evict::CANNOT_END_SOCKETS};
 
 /// How often lvscare's chains are looked for: that reads the names of all chains of the node.
 const LOOK: Duration = Duration::from_secs(60);
@@ -98,8 +98,8 @@ fn facts(observed: &IpvsState, plane: &IpvsDataplane) -> Vec<(String, String)> {
 fn warnings(observed: &IpvsState, plane: &mut IpvsDataplane) -> Vec<String> {
     let mut warnings = plane.losses.warnings();
     if !plane.can_end_sockets {
-        let what = "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY)";
-        warnings.push(format!("{what}: connections to a dead backend end at their next packet"));
+        warnings
+            .push(format!("{CANNOT_END_SOCKETS}: connections to a dead backend end at their next packet"));
     }
     for (sysctl, value) in sysctl::wanted(plane.options.scope) {
         match observed.sysctls.get(&sysctl) {

@@ -49,7 +49,7 @@ use self::{
 use super::{
     Counters, Dataplane, DataplaneError, Evicted, HeldService, Inspection, Unsupported, elders::Elders,
 };
-use crate::os::{module, sockdiag::SockDiag};
+use crate::os::module;
 
 /// Other programs are known to delete services (kube-proxy): they are back within a second.
 const RESYNC: Duration = Duration::from_millis(500);
@@ -85,9 +85,7 @@ impl IpvsDataplane {
         let mut ipvs = open_or_load()?;
         // The first thing that needs the capability.
         ipvs.idle_timeout().map_err(failed("read", "IPVS's timeouts"))?;
-        let can_end_sockets = SockDiag::open()
-            .and_then(|diag| diag.can_destroy())
-            .map_err(failed("ask", "NETLINK_SOCK_DIAG"))?;
+        let can_end_sockets = super::evict::can_end_sockets()?;
         let claimed = claims(&mut ipvs)?;
         Ok(Self {
             options,

@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::kernel::{Entry, FlowMaps, ResetSender, Stage};
 use crate::{
     dataplane::{DataplaneError, Evicted, elders::Elders, evict},
-    os::sockdiag::{SockDiag, TcpSocket},
+    os::sockdiag::TcpSocket,
 };
 use lb_common::packet::FLOW_HOST;
 
@@ -34,9 +34,7 @@ impl Evictor {
     /// # Errors
     /// When the kernel does not answer about sockets.
     pub fn new() -> Result<Self, DataplaneError> {
-        let can_end_sockets = SockDiag::open()
-            .and_then(|diag| diag.can_destroy())
-            .map_err(DataplaneError::failed("ask", "NETLINK_SOCK_DIAG"))?;
+        let can_end_sockets = evict::can_end_sockets()?;
         let resets = ResetSender::open();
         if let Err(error) = &resets {
             tracing::warn!(%error, "connections of other machines cannot be ended (CAP_NET_RAW)");

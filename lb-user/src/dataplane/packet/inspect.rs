@@ -8,6 +8,7 @@ use super::{PacketDataplane, Running, kernel::pins};
 use crate::{
     dataplane::{
         DataplaneError, Inspection,
+        evict::CANNOT_END_SOCKETS,
         tc::{Direction, Foreign, Hung, Place, Title},
     },
     os::netlink::routes::LOOPBACK,
@@ -67,8 +68,9 @@ fn warnings(plane: &PacketDataplane) -> Vec<String> {
         warnings.push(format!("{what} instead of {}; {remedy}", plane.options.connections));
     }
     if !plane.evictor.can_end_sockets() {
-        let what = "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY)";
-        warnings.push(format!("{what}: connections to a dead backend last until their own time-out"));
+        warnings.push(format!(
+            "{CANNOT_END_SOCKETS}: connections to a dead backend last until their own time-out"
+        ));
     }
     if !plane.evictor.can_reset() {
         let what = "connections of other machines cannot be ended when their backend dies";

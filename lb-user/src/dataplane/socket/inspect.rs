@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{Hook, Proof};
-use crate::dataplane::Inspection;
+use crate::dataplane::{Inspection, evict::CANNOT_END_SOCKETS};
 
 pub(super) struct Facts<'a> {
     pub(super) cgroup: &'a Path,
@@ -63,8 +63,9 @@ fn ineffective(facts: &Facts<'_>) -> Option<String> {
 fn warnings(facts: &Facts<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     if !facts.can_end_sockets {
-        let what = "this kernel cannot end sockets (CONFIG_INET_DIAG_DESTROY)";
-        warnings.push(format!("{what}: connections to a dead backend last until their own time-out"));
+        warnings.push(format!(
+            "{CANNOT_END_SOCKETS}: connections to a dead backend last until their own time-out"
+        ));
     }
     if let Rescues::Cannot(why) = &facts.rescue {
         let what = "a connect() to a master that just died is not sent to another one";

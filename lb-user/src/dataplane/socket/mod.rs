@@ -44,7 +44,7 @@ use super::{
     services::{Pins, Tables, kernel::ServiceMaps, remove_pins},
     tc::Program,
 };
-use crate::os::{bpffs, capability, lock::AgentLock, sockdiag::SockDiag};
+use crate::os::{bpffs, capability, lock::AgentLock};
 
 /// Nobody but root's own tools removes a pinned link or a map entry, so looking is for accidents.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -131,9 +131,7 @@ impl SocketDataplane {
             maps.set_netns_cookie(NOBODY);
         }
         links.upgrade()?;
-        let can_end_sockets = SockDiag::open()
-            .and_then(|diag| diag.can_destroy())
-            .map_err(DataplaneError::failed("ask", "NETLINK_SOCK_DIAG"))?;
+        let can_end_sockets = super::evict::can_end_sockets()?;
         let this = Self {
             options,
             tables,
