@@ -4,11 +4,12 @@
 use lb_common::{Endpoint, packet::NodeKey};
 
 use crate::{
-    flows::{self, Found, is_ours},
+    flows::{self, Found},
     forward::{Wanted, forward},
     look::{Short, look},
     maps::{RULES, VIPS},
     nat::{Edit, Link, Packet, Skb, rewrite},
+    ports::is_ours,
     reverse::{is_host, reverse},
     straight,
     verdict::{LOOPBACK, NEXT, Place, RECEIVED, redirect},

@@ -2,27 +2,21 @@
 
 use core::ptr;
 
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns};
-use lb_common::{
-    Address, Endpoint,
-    packet::{
-        ClientKey, FLOW_ANSWERED, FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_RESET, Flow,
-        NodeKey, Rules, SEEN_STEP_NS, TALLY_ENDED, TALLY_OPENED,
-    },
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use lb_common::packet::{
+    ClientKey, FLOW_ANSWERED, FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_RESET, Flow, NodeKey,
+    SEEN_STEP_NS, TALLY_ENDED, TALLY_OPENED,
 };
 
 use crate::{
     choose::add,
-    maps::{BACKENDS, OPEN, OPEN_FLOWS, OPENING, OPENING_FLOWS, SCRATCH},
+    maps::{BACKENDS, OPEN, OPEN_FLOWS, OPENING, OPENING_FLOWS},
     nat::{FIN, RST, SYN, Segment},
     verdict::count,
 };
 
 /// What came from the backend no longer ago is what an acknowledgement answers.
 const JUST_NOW_NS: u64 = 2_000_000;
-
-/// BPF_NOEXIST, include/uapi/linux/bpf.h.
-const NEW_ONLY: u64 = 1;
 
 /// Which of the two tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,14 +32,6 @@ pub enum Stage {
 pub struct Found {
     pub flow: *mut Flow,
     pub stage: Stage,
-}
-
-/// Whether a port is of those that connections get on their way.
-#[inline(always)]
-pub fn is_ours(port: u16, rules: *const Rules) -> bool {
-    // SAFETY: a pointer that the lookup returned; aligned words.
-    let (first, ports) = unsafe { ((*rules).first_port, (*rules).ports) };
-    (port as u32).wrapping_sub(first) < ports
 }
 
 /// The connection that a backend knows by this port of the node's.
@@ -98,109 +84,16 @@ fn copy(from: *const NodeKey, to: &mut NodeKey) {
     }
 }
 
-/// What a new connection is made of.
-pub struct Beginning {
-    pub index: u32,
-    pub source: Address,
-    pub state: u32,
-    pub tries: u16,
-    pub first: u16,
-    pub ifindex: u32,
-}
-
-/// Takes a free port towards the backend and enters the connection. `None`: the ports that were tried are taken, or there is
-/// no memory.
-#[inline(always)]
-pub fn begin(
-    client: &ClientKey,
-    backend: &Endpoint,
-    what: &Beginning,
-    rules: *const Rules,
-    node: &mut NodeKey,
-) -> Option<*mut Flow> {
-    let flow = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: a pointer that the lookup returned; nobody else uses it meanwhile.
-    unsafe {
-        client.client.store(&mut (*flow).client);
-        client.vip.store(&mut (*flow).vip);
-        what.source.store(&mut (*flow).source);
-        (*flow).index = what.index;
-        (*flow).state = what.state;
-        (*flow).begun = bpf_ktime_get_ns();
-        (*flow).seen = (*flow).begun;
-        (*flow).heard = 0;
-        (*flow).to_client = 0;
-        (*flow).to_backend = 0;
-        (*flow).tries = what.tries;
-        (*flow).first = what.first;
-        (*flow).ifindex = what.ifindex;
-    }
-    backend.store(&mut node.backend);
-    // A flood may have taken a third of the ports: of so many tries one in thousands fails.
-    let entered = enter(node, flow, rules)
-        || enter(node, flow, rules)
-        || enter(node, flow, rules)
-        || enter(node, flow, rules)
-        || enter(node, flow, rules)
-        || enter(node, flow, rules)
-        || take_over(node, flow, rules)
-        || take_over(node, flow, rules);
-    if !entered {
-        return None;
-    }
-    if OPENING.insert(client, &*node, 0).is_err() {
-        let _ = OPENING_FLOWS.remove(&*node);
-        return None;
-    }
-    OPENING_FLOWS.get_ptr_mut(&*node)
-}
-
-/// One try with a port of chance.
-#[inline(always)]
-fn enter(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool {
-    // SAFETY: a pointer that the lookup returned.
-    pick(node, rules)
-        && OPEN_FLOWS.get_ptr(&*node).is_none()
-        && OPENING_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()
-}
-
-/// As [`enter`], but the port of a connection that both sides are done with will do: they are kept for a while, and clients that
-/// come and go would use up all ports.
-#[inline(always)]
-fn take_over(node: &mut NodeKey, flow: *const Flow, rules: *const Rules) -> bool {
-    if !pick(node, rules) {
-        return false;
-    }
-    if let Some(old) = OPEN_FLOWS.get_ptr_mut(&*node) {
-        // SAFETY: a pointer that the lookup returned; words one by one.
-        unsafe {
-            if !is_over((*old).state) {
-                return false;
-            }
-            let mut client = ClientKey { client: node.backend, vip: node.backend };
-            (*old).client.store(&mut client.client);
-            (*old).vip.store(&mut client.vip);
-            forget(&client, node, &Found { flow: old, stage: Stage::Open });
-        }
-    }
-    // SAFETY: as above.
-    OPENING_FLOWS.insert(&*node, unsafe { &*flow }, NEW_ONLY).is_ok()
-}
-
-/// A port of chance.
-#[inline(always)]
-fn pick(node: &mut NodeKey, rules: *const Rules) -> bool {
-    // SAFETY: takes nothing; a pointer that the lookup returned.
-    let (random, first, ports) = unsafe { (bpf_get_prandom_u32(), (*rules).first_port, (*rules).ports) };
-    let port = first + ((random as u64 * ports as u64) >> 32) as u32;
-    node.port = (port as u16).to_be() as u64;
-    ports != 0
-}
-
 /// Takes a connection out of the table.
 #[inline(always)]
 pub fn forget(client: &ClientKey, node: &NodeKey, found: &Found) {
     count(TALLY_ENDED);
+    remove(client, node, found);
+}
+
+/// As [`forget`], for one that is displaced.
+#[inline(always)]
+pub fn remove(client: &ClientKey, node: &NodeKey, found: &Found) {
     match found.stage {
         Stage::Opening => {
             let _ = OPENING.remove(client);
@@ -233,10 +126,14 @@ pub fn open(client: &ClientKey, node: &NodeKey, flow: *mut Flow) -> Option<*mut 
     OPEN_FLOWS.get_ptr_mut(node)
 }
 
-/// Follows a segment from the backend.
+/// Follows a segment from the backend. What neither agrees nor refuses is no answer to a SYN: it speaks of an older connection
+/// from the same port, which is not over as far as the backend knows.
 #[inline(always)]
 pub fn answered(flow: *mut Flow, segment: &Segment) {
-    let mut news = FLOW_ANSWERED;
+    let mut news = 0;
+    if segment.flags & (SYN | RST) != 0 {
+        news |= FLOW_ANSWERED;
+    }
     if segment.flags & FIN != 0 {
         news |= FLOW_BACKEND_DONE;
     }
@@ -251,7 +148,7 @@ pub fn answered(flow: *mut Flow, segment: &Segment) {
 #[inline(always)]
 pub fn sent(flow: *mut Flow, segment: &Segment) -> bool {
     let mut news = 0;
-    if segment.flags & FIN != 0 {
+    if segment.flags & (FIN | RST) != 0 {
         news |= FLOW_CLIENT_DONE;
     }
     // SAFETY: as above.

@@ -4,7 +4,8 @@ use lb_common::{
     Endpoint,
     packet::{
         ClientKey, DROP_FRAGMENT, DROP_FULL, DROP_MALFORMED, DROP_NO_BACKEND, DROP_NO_WAY, DROP_SCOPE,
-        DROP_UNKNOWN, FLOW_ANSWERED, FLOW_HOST, FLOW_RESET, Flow, NodeKey, Rules, TALLY_BEGUN, TALLY_RESCUED,
+        DROP_UNKNOWN, FLOW_ANSWERED, FLOW_CLIENT_DONE, FLOW_HOST, FLOW_RESET, Flow, NodeKey, Rules,
+        TALLY_BEGUN, TALLY_RESCUED,
     },
 };
 
@@ -13,9 +14,10 @@ use crate::{
     choice::lbctl_choose,
     choose::add,
     fib::{leave, leave_to},
-    flows::{self, Beginning, Found, MaybeFound, Stage},
+    flows::{self, Found, MaybeFound, Stage},
     maps::{BACKENDS, WAYS},
     nat::{ACK, Edit, Kind, Link, Packet, Reach, SYN, Segment, Skb, rewrite, rewrite_near},
+    ports::{self, Beginning},
     shortcut::Segmented,
     straight,
     verdict::{LOOPBACK, NEXT, Place, RECEIVED, count, drop, redirect, refuse},
@@ -123,6 +125,12 @@ fn greet(
         // SAFETY: a pointer that the lookup returned.
         let (state, tries) = unsafe { ((*found.flow).state, (*found.flow).tries) };
         if found.stage == Stage::Opening && state & FLOW_ANSWERED == 0 {
+            if state & FLOW_CLIENT_DONE != 0 {
+                // It has reset what the backend knew by this port, so this one is free there, as others may not be.
+                // SAFETY: as above.
+                unsafe { (*found.flow).state = state & !(FLOW_CLIENT_DONE | FLOW_RESET) };
+                return Ok(found.flow);
+            }
             // SAFETY: as above.
             if tries >= MOST_TRIES || unsafe { (*wanted.rules).rescues } == 0 {
                 return Ok(found.flow);
@@ -203,7 +211,7 @@ fn begin(wanted: &Wanted, client: &ClientKey, node: &mut NodeKey, turn: &Turn) -
     };
     // SAFETY: as above.
     let endpoint = unsafe { (*backend).endpoint };
-    let flow = flows::begin(client, &endpoint, &what, rules, node).ok_or(Refusal::Dropped(DROP_FULL))?;
+    let flow = ports::begin(client, &endpoint, &what, rules, node).ok_or(Refusal::Dropped(DROP_FULL))?;
     // SAFETY: as above.
     unsafe { add(&raw mut (*backend).total, 1) };
     count(TALLY_BEGUN);

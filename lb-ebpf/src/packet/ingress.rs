@@ -4,11 +4,12 @@ use aya_ebpf::helpers::generated::bpf_skb_change_head;
 use lb_common::packet::{NodeKey, Rules};
 
 use crate::{
-    flows::{self, is_ours},
+    flows,
     forward::{Wanted, forward},
     look::{Short, look},
     maps::{OPEN_FLOWS, RULES, VIPS},
     nat::{Kind, Link, Packet, Skb},
+    ports::is_ours,
     reverse::{is_host, reverse, unmask},
     shortcut::Segmented,
     straight,

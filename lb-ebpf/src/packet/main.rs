@@ -19,6 +19,7 @@ mod maps;
 #[allow(dead_code, unused_imports, reason = "the socket dataplane's programs use the rest")]
 #[path = "../nat/mod.rs"]
 mod nat;
+mod ports;
 mod programs;
 mod reverse;
 mod shortcut;

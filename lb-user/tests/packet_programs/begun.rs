@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::packet::{
-    DROP_FULL, DROP_GIVEN_UP, FLOW_ANSWERED, FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_HOST,
-    FLOW_RESET, TALLY_BEGUN, TALLY_ENDED, TALLY_OPENED, TALLY_RESCUED,
+    DROP_GIVEN_UP, FLOW_ANSWERED, FLOW_BACKEND_DONE, FLOW_CLIENT_DONE, FLOW_COUNTED, FLOW_HOST, FLOW_RESET,
+    TALLY_BEGUN, TALLY_ENDED, TALLY_OPENED, TALLY_RESCUED,
 };
 
 use super::{
@@ -146,12 +146,14 @@ fn a_reset_ends_it_whoever_sends_it() {
         for is_client in [true, false] {
             setup.renew();
             let talk = Conversation::open(setup, kind);
-            if is_client {
+            let done = if is_client {
                 talk.sends(setup, RST, |_| {});
+                FLOW_CLIENT_DONE
             } else {
                 talk.answers(setup, RST | ACK, |_| {});
-            }
-            assert_eq!(talk.flow(setup).state & !FLOW_HOST, FLOW_ANSWERED | FLOW_RESET);
+                0
+            };
+            assert_eq!(talk.flow(setup).state & !FLOW_HOST, FLOW_ANSWERED | FLOW_RESET | done);
             assert_eq!(setup.backend_record(0).active, 0);
         }
     });
@@ -227,27 +229,6 @@ fn a_refusal_is_passed_on_without_rescue() {
         assert_eq!(talk.flow(setup).state & !FLOW_HOST, FLOW_ANSWERED | FLOW_RESET);
         let next = Conversation::begin_from(setup, kind, talk.client);
         assert_ne!(next.backend, talk.backend);
-    });
-}
-
-#[test]
-fn without_a_free_port_a_syn_is_dropped() {
-    each(|setup| {
-        setup.serve(1);
-        setup.tell(|rules| rules.ports = 1);
-        let talk = Conversation::open(setup, Kind::Forwarded);
-        let hook = setup.comes_in(Interface::Facing);
-        let other = std::net::SocketAddr::new(setup.form.family.outside(8), 40_123);
-        let syn = setup.tcp(hook, other, talk.vip, SYN);
-        setup.drops(hook, &syn);
-        assert_eq!(setup.tally()[&DROP_FULL], 1);
-        // Towards another backend it is free.
-        setup.serve(2);
-        setup.tell(|_| {});
-        setup.kernel.run(hook, &syn.bytes());
-        setup.kernel.run(hook, &syn.bytes());
-        assert_eq!(setup.known(other).unwrap().2.index, 1);
-        setup.tell(|rules| rules.ports = 256);
     });
 }
 

@@ -13,6 +13,7 @@ mod fuzz;
 mod headers;
 mod kernel;
 mod packet;
+mod ports;
 mod refused;
 mod setup;
 mod short;

@@ -33,8 +33,9 @@ use self::{
 };
 use crate::{
     fib::{Travelling, next_hop},
-    flows::{advance, is_ours},
+    flows::advance,
     maps::{FAST, OPEN, OPEN_FLOWS, RULES, VIPS, WIRES},
+    ports::is_ours,
     ways::way,
 };
 
