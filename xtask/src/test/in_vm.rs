@@ -42,6 +42,8 @@ const LEAST_PRIVILEGE: Program = Program {
 /// What depends on how the kernel receives and routes.
 const PACKET: Program =
     Program { package: "lb-tests", target: "packet", only: &["packet::answers::", "packet::shortcut::"] };
+/// What depends on how the kernel sends a SYN again, and on who tells it of a refusal.
+const RESCUE: Program = Program { package: "lb-tests", target: "rescue", only: &["rescue::faults::"] };
 /// Last in its machine, whose cgroups a systemd has then had.
 const UNIT: Program = Program { package: "lb-tests", target: "unit", only: &[] };
 const PACKET_PROGRAMS: Program = Program { package: "lb-user", target: "packet_programs", only: &[] };
@@ -53,9 +55,22 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         stage: "vm 6.1",
         kernel: "6.1",
-        programs: &[PARITY, PACKET_PROGRAMS, PACKET, LEAST_PRIVILEGE, IPVS_NETWORK, IPVS_DATAPLANE, UNIT],
+        programs: &[
+            PARITY,
+            PACKET_PROGRAMS,
+            PACKET,
+            RESCUE,
+            LEAST_PRIVILEGE,
+            IPVS_NETWORK,
+            IPVS_DATAPLANE,
+            UNIT,
+        ],
     },
-    Suite { stage: "vm 6.12", kernel: "6.12", programs: &[PARITY, PACKET_PROGRAMS, PACKET, LEAST_PRIVILEGE] },
+    Suite {
+        stage: "vm 6.12",
+        kernel: "6.12",
+        programs: &[PARITY, PACKET_PROGRAMS, PACKET, RESCUE, LEAST_PRIVILEGE],
+    },
 ];
 
 /// The tests for which the host's kernel may lack something, as arguments for libtest that leave them out there.
