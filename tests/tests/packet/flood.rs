@@ -15,7 +15,7 @@ use crate::common::quiet::alone;
 const SYNS: u32 = 200_000;
 const HELD: u32 = 20;
 /// Requests of each client while what the flood left is still in the table. None may wait a second, as one whose SYN is dropped
-/// does: with ports that a flood can use up, 3 to 50 of so many did.
+/// does: with ports that a flood can use up, 2 to 17 of so many did.
 const AFTERWARDS: u32 = 1000;
 /// By how much the agent's memory may grow meanwhile.
 const MAX_GROWTH: u64 = 8 << 20;
